@@ -1,0 +1,15 @@
+// Checksums. CRC32C (Castagnoli; RFC 3720 appendix B.4) guards log records and frames, xxh3-64 identifies page contents.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.h"
+
+namespace base {
+
+// CRC32C of `bytes`, continuing from `seed` (the result of a previous call; 0 to start). SSE4.2 where the CPU has it.
+std::uint32_t crc32c(ByteView bytes, std::uint32_t seed = 0);
+// XXH3-64 with a seed (the `pages` folder seeds with the page number).
+std::uint64_t xxh3(ByteView bytes, std::uint64_t seed = 0);
+
+}  // namespace base
