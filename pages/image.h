@@ -1,0 +1,60 @@
+// DatabaseImage: one database of this node as the node sees it (R1). Real: vfs::Database (a SQLite file, its -wal and wal-index).
+// Simulated: tests/sim (page arrays over Env). All calls come from the loop lane unless said otherwise and never block; the work runs
+// on the apply or maintenance lane, and `done` is called on the *loop* lane.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "pages/tx.h"
+
+namespace pages {
+
+// What the node tells the image about one transaction to publish. Payloads as in the log; a chain's parts come first.
+struct PublishJob {
+  LogId id;                                   // of the Tx (the final one of a chain)
+  TxHeader header;
+  base::SharedBytes payload;                  // the Tx entry
+  std::vector<base::SharedBytes> parts;       // TxPart entries in order
+};
+
+enum class ImageState : std::uint8_t { kOk, kParked, kInstalling, kDiverged, kForeignWrite, kAheadOfLog, kDropped };
+const char* to_string(ImageState state);   // the words of hql_status()
+
+struct ImageStatus {
+  ImageState state = ImageState::kOk;
+  std::string path;
+  LogId applied;          // last published transaction
+  LogId base;             // last sync point
+  std::uint64_t digest = 0;
+  PageNo page_count = 0;
+  std::string writer;     // "", "local connection", "executor", "applier"
+  std::string apply_blocked_by;
+};
+
+class DatabaseImage {
+ public:
+  virtual ~DatabaseImage() = default;
+  // Makes an effective transaction visible here; in log order per database, the next only after `done` of the one before.
+  // If the transaction was made by a local connection that still holds WRITER, this waits until that connection has published it
+  // and unlocked; if SQLite failed after the commit was allowed, the image publishes it itself. If another local connection
+  // holds WRITER, its transaction is doomed and the job parks until the unlock (R4).
+  // Errors: kDiverged (old image or digest_after do not match; nothing was published), kIo, kFull (tried again by the node later).
+  virtual void publish(PublishJob job, std::function<void(base::Status)> done) = 0;
+  // Makes everything applied so far durable in SQLite's own files and records it as base (DESIGN section 7). The caller guarantees that
+  // the log up to the applied index is durable. done: the new base.
+  virtual void sync_point(std::function<void(base::Result<LogId>)> done) = 0;
+  // Bulk PASSIVE, then RESTART without waiting, after a sync point of its own. done(ok) also when readers kept it from finishing.
+  virtual void checkpoint(std::function<void(base::Status)> done) = 0;
+  // The local transaction that holds WRITER can no longer commit: its further WAL reads, writes and commit fail (R4).
+  virtual void doom_local_writer(const base::Error& reason) = 0;
+  // Refuses new connections and fails open ones with kDropped; removes the files when the last connection has gone.
+  virtual void drop(std::function<void(base::Status)> done) = 0;
+  // Any thread.
+  virtual ImageStatus status() = 0;
+};
+
+}  // namespace pages
