@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,27 @@ class DatabaseImage {
   virtual void drop(std::function<void(base::Status)> done) = 0;
   // Any thread.
   virtual ImageStatus status() = 0;
+};
+
+// A transaction of the log that may be in the SQLite files, for recovery by digest (DESIGN section 7). In log order, after base.
+struct RedoCandidate {
+  LogId id;
+  std::uint64_t digest_after = 0;
+  PageNo size_after = 0;
+  std::vector<PageNo> touched;
+};
+
+// Makes and opens the images of one node. Real: vfs/images.h. Simulated: tests/sim.
+class ImageFactory {
+ public:
+  virtual ~ImageFactory() = default;
+  // Creates the files durably. Apply lane (blocking is allowed there). An existing file of a half-done create is replaced.
+  virtual base::Result<std::unique_ptr<DatabaseImage>> create(const CreateDatabase& create, LogId id) = 0;
+  // Start-up, before lanes run; see vfs::Database::open. After it status().applied is the position.
+  virtual base::Result<std::unique_ptr<DatabaseImage>> open(const std::string& name, DatabaseId db, std::uint32_t page_size,
+                                                            const std::vector<RedoCandidate>& candidates) = 0;
+  // The sync point on disk: redo candidates are wanted after it. kNotFound: no such database here.
+  virtual base::Result<LogId> recorded_base(const std::string& name) = 0;
 };
 
 }  // namespace pages

@@ -32,13 +32,7 @@ struct DatabaseParams {
   std::uint32_t page_size = 4096;
 };
 
-// A transaction of the log that may be in the SQLite files, for recovery by digest (DESIGN section 7). In log order, after base.
-struct RedoCandidate {
-  base::LogId id;
-  std::uint64_t digest_after = 0;
-  pages::PageNo size_after = 0;
-  std::vector<pages::PageNo> touched;
-};
+using pages::RedoCandidate;
 
 // The state a transaction is computed on: fixed while WRITER is held.
 struct CommittedState {
