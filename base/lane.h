@@ -26,9 +26,13 @@ class Lane {
 // A lane with a thread of its own (base/thread_lane.cc); SIGPIPE and every other signal is blocked in it (R2).
 class ThreadLane : public Lane {
  public:
-  // `name` is the thread's name, at most 15 characters.
-  static std::unique_ptr<ThreadLane> start(const std::string& name);
-  // Runs the tasks posted so far, then joins. Later posts are dropped. Not from the lane itself. Idempotent.
+  // What to do with a standard exception (out of memory) that a task lets out: stop the node, not the process (R2). Runs on the
+  // lane, which then goes on with its next task.
+  using FailureHandler = std::function<void(const std::string& what)>;
+  // `name` is the thread's name, at most 15 characters. Without a handler such an exception ends the process.
+  static std::unique_ptr<ThreadLane> start(const std::string& name, FailureHandler on_failure = {});
+  // Runs the tasks posted so far, then joins. Timed tasks that are not due and later posts are dropped (their closures are
+  // destroyed). Not from the lane itself. Idempotent; the destructor calls it.
   virtual void stop() = 0;
 };
 

@@ -1,0 +1,171 @@
+// ThreadLane (base/lane.h): one thread, one queue, one heap of timed tasks. A timed task that is due joins the end of the queue, so
+// neither kind starves the other.
+#include <pthread.h>
+#include <signal.h>
+
+#include <chrono>
+#include <deque>
+#include <exception>
+#include <queue>
+#include <thread>
+
+#include "base/lane.h"
+#include "base/mutex.h"
+#include "base/posix_env.h"
+
+namespace base {
+namespace {
+
+constexpr std::size_t kNameSizeMax = 15;  // pthread_setname_np(3)
+
+// Blocks every signal while a thread is made: the new one inherits the mask from its first instruction on (R2).
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before_) == 0);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+struct TimedTask {
+  Micros time;
+  std::uint64_t sequence;  // equal times run in the order they were posted
+  // The heap gives only const access to its top; the task is moved out right before pop().
+  mutable Task task;
+  bool operator<(const TimedTask& other) const {  // std::priority_queue has the greatest on top
+    return time != other.time ? time > other.time : sequence > other.sequence;
+  }
+};
+
+thread_local const void* t_current_lane = nullptr;
+
+class ThreadLaneImpl final : public ThreadLane {
+ public:
+  ThreadLaneImpl(std::string name, FailureHandler on_failure) : name_(std::move(name)), on_failure_(std::move(on_failure)) {
+    const AllSignalsBlocked blocked;
+    thread_ = std::thread([this] { run(); });
+  }
+  ~ThreadLaneImpl() override { shut_down(); }
+
+  void post(Task task) override {
+    {
+      const MutexLock lock(mutex_);
+      if (stopping_) return;
+      queue_.push_back(std::move(task));
+    }
+    wake_.notify_one();
+  }
+
+  void post_at(Micros time, Task task) override {
+    {
+      const MutexLock lock(mutex_);
+      if (stopping_) return;
+      timed_.push(TimedTask{time, next_sequence_++, std::move(task)});
+    }
+    wake_.notify_one();
+  }
+
+  [[nodiscard]] bool is_current() const override { return t_current_lane == this; }
+  void stop() override { shut_down(); }
+
+ private:
+  // Not virtual, for the destructor.
+  void shut_down() {
+    CHECK(!is_current());
+    {
+      const MutexLock lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    const MutexLock lock(join_mutex_);  // a second caller waits until the first has joined
+    if (thread_.joinable()) thread_.join();
+  }
+
+  void run() {
+    pthread_setname_np(pthread_self(), name_.c_str());
+    t_current_lane = this;
+    while (true) {
+      Task task = next_task();
+      if (!task) break;
+      run_guarded(task);
+    }
+    drop_timed();
+  }
+
+  void run_guarded(Task& task) {
+    if (!on_failure_) {
+      task();
+      return;
+    }
+    try {
+      task();
+    } catch (const std::exception& exception) {
+      on_failure_(exception.what());
+    }
+  }
+
+  // Waits for the next task; an empty one says that the lane is stopping and the queue is empty.
+  Task next_task() {
+    const MutexLock lock(mutex_);
+    while (true) {
+      if (!stopping_) enqueue_due();
+      if (!queue_.empty()) {
+        Task task = std::move(queue_.front());
+        queue_.pop_front();
+        return task;
+      }
+      if (stopping_) return {};
+      if (timed_.empty()) {
+        wake_.wait(mutex_);
+      } else {
+        wake_.wait_until(mutex_, timed_.top().time);
+      }
+    }
+  }
+
+  void enqueue_due() REQUIRES(mutex_) {
+    if (timed_.empty()) return;
+    const Micros now = posix_env().now();
+    while (!timed_.empty() && timed_.top().time <= now) {
+      queue_.push_back(std::move(timed_.top().task));
+      timed_.pop();
+    }
+  }
+
+  // Destroys what is left on the lane itself: closures may own things that belong to it.
+  void drop_timed() {
+    std::priority_queue<TimedTask> dropped;
+    {
+      const MutexLock lock(mutex_);
+      dropped.swap(timed_);
+    }
+  }
+
+  const std::string name_;
+  const FailureHandler on_failure_;
+  Mutex mutex_;
+  CondVar wake_;
+  std::deque<Task> queue_ GUARDED_BY(mutex_);
+  std::priority_queue<TimedTask> timed_ GUARDED_BY(mutex_);
+  std::uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  Mutex join_mutex_;
+  std::thread thread_;  // set once in the constructor, joined under join_mutex_; declared last: it uses all of the above
+};
+
+}  // namespace
+
+std::unique_ptr<ThreadLane> ThreadLane::start(const std::string& name, FailureHandler on_failure) {
+  CHECK(!name.empty());
+  CHECK(name.size() <= kNameSizeMax);
+  return std::make_unique<ThreadLaneImpl>(name, std::move(on_failure));
+}
+
+}  // namespace base
