@@ -1,6 +1,6 @@
 // Codec of requests and answers.
 //
-// request:  | 1: version u8 | 1: kind u8 | 4: timeout_ms u32 | varint statements | statement ... |
+// request:  | 1: version u8 | 1: kind u8 | 4: timeout_ms u32 | 1: foreign_keys u8 (0, 1) | varint statements | statement ... |
 // statement:| u32 length, sql | varint parameters | value ... |
 // value:    | tag u8: 0 NULL, 1 INTEGER (8 bytes), 2 REAL (8 bytes IEEE-754), 3 TEXT, 4 BLOB (u32 length, bytes) |
 // answer:   | 1: version u8 | 8: rows changed | 8: last rowid | u32 length, json |                  all little-endian
@@ -43,6 +43,7 @@ base::Bytes encode(const Request& request) {
   out.u8(kVersion);
   out.u8(static_cast<std::uint8_t>(request.kind));
   out.u32(request.timeout_ms);
+  out.u8(request.foreign_keys);
   out.varint(request.statements.size());
   for (const auto& statement : request.statements) {
     out.text(statement.sql);
@@ -60,6 +61,8 @@ base::Result<Request> decode_request(base::ByteView bytes) {
   if (kind < 1 || kind > 4) return malformed("request");
   request.kind = static_cast<RequestKind>(kind);
   request.timeout_ms = in.u32();
+  request.foreign_keys = in.u8();
+  if (request.foreign_keys > 1) return malformed("request");
   const std::uint64_t statements = in.varint();
   if (statements > kStatementCountMax)
     return base::make_error(base::Code::kTooLarge, "a request may hold at most " + std::to_string(kStatementCountMax) + " statements");

@@ -30,6 +30,7 @@ enum class RequestKind : std::uint8_t {
 struct Request {
   RequestKind kind = RequestKind::kExecute;
   std::uint32_t timeout_ms = 0;   // 0: the leader's statement_timeout_ms
+  std::uint8_t foreign_keys = 0;  // 1: enforce them (PRAGMA foreign_keys of the calling connection)
   std::vector<Statement> statements;
 };
 

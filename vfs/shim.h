@@ -55,6 +55,7 @@ struct ConnectionInfo {
   std::string name;
   bool holds_writer = false;
   base::LogId last_commit;    // of this connection
+  base::LogId last_seen;      // the transaction its open transaction is computed on (Database::committed_state().last while it holds WRITER)
 };
 ConnectionInfo connection_info(void* db);
 
