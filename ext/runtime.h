@@ -1,0 +1,32 @@
+// The process's nodes: which node a call of a connection means, starting, stopping, attaching to the owner's socket.
+// Any SQL thread. No mutex is held while a node starts, stops or answers.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/sqlite.h"
+#include "ext/service.h"
+
+namespace ext {
+
+// hql_start: `config` is a TOML path or JSON text; without it HQL_CONFIG, then ./hiqlite.toml, then the embedded node (DESIGN section 13).
+// Returns at once with the node's id; a second call for the same data dir is a success, for another one starts a further node.
+// kConfig, kOwned, kAddress, kCorrupt, kForked, kIo, kPermission.
+base::Result<base::NodeId> start_node(const std::optional<std::string>& config);
+// Stops the node a call of `db` means (all = every node of the process), within about `timeout_ms`. kNotStarted.
+base::Status stop_node(sqlite3* db, std::uint32_t timeout_ms);
+void stop_all_nodes();
+// hql_* calls of this process go to the owner behind `<data_dir>/sock` from now on. kNotFound when nobody answers there.
+base::Status attach_to_owner(const std::string& data_dir);
+
+// One request to the node that `db` means (its main database's node, else the last one started, else the attached owner).
+// Waits at most `timeout_ms` plus a grace for the answer. kNotStarted, and whatever the operation may say.
+base::Result<base::Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t timeout_ms);
+// The configuration of that node; for defaults (filename_db, commit_timeout_ms). Defaults when attached.
+node::Config config_of(sqlite3* db);
+
+}  // namespace ext
