@@ -26,6 +26,10 @@ const std::vector<FaultPointInfo>& table() {
       {"env.remove", "a file of the node is removed"},
       {"env.rename", "a file of the node is renamed"},
       {"env.sync_dir", "a directory of the node is synced"},
+      {"wal.write", "a batch is written to the log"},
+      {"wal.sync", "the log is synced"},
+      {"wal.recycle", "a log segment below the floors is recycled"},
+      {"wal.prepare", "a slice of a ready log segment is zero-filled"},
   };
   return *points;
 }
