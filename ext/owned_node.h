@@ -1,0 +1,31 @@
+// OwnedNode: a node that this process owns, with everything real around it: the lock on its data directory, lanes, transport, images,
+// executors and the local socket. Started and stopped on a caller's thread; node() may be called from any.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "node/config.h"
+#include "node/node.h"
+
+namespace ext {
+
+class OwnedNode {
+ public:
+  // Blocking: takes the data directory, recovers, listens, and lets the node run; returns without waiting for a quorum.
+  // kOwned (names pid and node), kAddress, kCorrupt, kConfig, kIo, kPermission, kFull.
+  static base::Result<std::unique_ptr<OwnedNode>> start(node::Config config);
+  virtual ~OwnedNode() = default;
+  // Clean stop: refuses new work, fails waiters, sync points and checkpoints as far as `timeout_ms` allows, joins the lanes, gives the
+  // data directory back. Idempotent.
+  virtual void stop(std::uint32_t timeout_ms) = 0;
+  virtual node::Node& node() = 0;
+  virtual base::NodeId id() const = 0;
+  virtual const std::string& data_dir() const = 0;   // absolute
+  // In a forked child: closes inherited descriptors of the data directory and of the node's sockets; frees nothing.
+  virtual void close_in_child() = 0;
+};
+
+}  // namespace ext

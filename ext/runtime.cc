@@ -1,0 +1,238 @@
+// See runtime.h. The table of nodes lives for the life of the process: no static destructor runs under the host's threads (R2).
+#include "ext/runtime.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "base/posix_env.h"
+#include "ext/lifecycle.h"
+#include "ext/owned_node.h"
+#include "net/local_client.h"
+#include "vfs/shim.h"
+
+namespace ext {
+namespace {
+
+using base::Bytes;
+using base::Code;
+using base::Result;
+using base::Status;
+
+constexpr std::uint32_t kExitStopMs = 2'000;      // R2
+constexpr std::uint32_t kAnswerGraceMs = 10'000;  // over an operation's own deadline: the loop is stuck, not slow
+constexpr std::size_t kConfigSizeMax = 1 << 20;
+
+// Shared by the table and by calls in progress, which may outlive a stop.
+using Owned = std::shared_ptr<OwnedNode>;
+
+struct Table {
+  base::Mutex mutex;
+  std::vector<Owned> nodes GUARDED_BY(mutex);           // in the order of their start
+  std::string attached GUARDED_BY(mutex);               // data dir of another process's node, or empty
+  bool starting GUARDED_BY(mutex) = false;              // one start at a time
+  base::CondVar started;
+  bool hooked GUARDED_BY(mutex) = false;
+};
+
+Table& table() {
+  static Table* const made = new Table;
+  return *made;
+}
+
+std::optional<std::string> environment(const std::string& name) {
+  const char* value = ::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
+
+Result<node::Config> read_config(const std::optional<std::string>& given) {
+  const auto parse_path = [](const std::string& path) -> Result<node::Config> {
+    const auto bytes = base::read_file(base::posix_env(), path, kConfigSizeMax);
+    if (!bytes)
+      return base::make_error(Code::kConfig, path + ": " + bytes.error().message + "; give the path of a TOML file or JSON text");
+    return node::parse_config(std::string(base::text_of(*bytes)), path, environment);
+  };
+  if (given) {
+    const auto first = given->find_first_not_of(" \t\r\n");
+    if (first != std::string::npos && (*given)[first] == '{') return node::parse_config(*given, "hql_start() JSON", environment);
+    return parse_path(*given);
+  }
+  if (const auto path = environment("HQL_CONFIG")) return parse_path(*path);
+  if (::access("hiqlite.toml", F_OK) == 0) return parse_path("hiqlite.toml");
+  return node::parse_config("", "(defaults)", environment);
+}
+
+// The same directory, however it is written. Both exist or the answer is no.
+bool same_directory(const std::string& a, const std::string& b) {
+  char* left = ::realpath(a.c_str(), nullptr);
+  char* right = ::realpath(b.c_str(), nullptr);
+  const bool same = left != nullptr && right != nullptr && std::string(left) == right;
+  ::free(left);
+  ::free(right);
+  return same;
+}
+
+void hook_process() {
+  Table& all = table();
+  {
+    const base::MutexLock lock(all.mutex);
+    if (all.hooked) return;
+    all.hooked = true;
+  }
+  register_stop([] { stop_all_nodes(); });
+  register_fork_child([]() -> bool {
+    // The only thread of the child: the mutex may be held by a thread that is not here, so it is not taken.
+    Table& inherited = table();
+    const auto close = [&inherited]() NO_THREAD_SAFETY_ANALYSIS {
+      for (const Owned& owned : inherited.nodes) owned->close_in_child();
+      return !inherited.nodes.empty();
+    };
+    return close();
+  });
+}
+
+Owned owned_of(sqlite3* db) {
+  std::optional<base::NodeId> wanted;
+  if (db != nullptr) {
+    const auto info = vfs::connection_info(db);
+    if (info.managed) wanted = info.node;
+  }
+  Table& all = table();
+  const base::MutexLock lock(all.mutex);
+  for (const Owned& owned : all.nodes)
+    if (wanted && owned->id() == *wanted) return owned;
+  return all.nodes.empty() ? nullptr : all.nodes.back();
+}
+
+base::Error not_started() {
+  return base::make_error(Code::kNotStarted, "no node runs in this process; call hql_start(), or hql_start('node1.toml')");
+}
+
+// The answer of one call, shared by the waiting thread and the callback on the loop lane, whichever ends last.
+struct Answer {
+  base::Mutex mutex;
+  base::CondVar ready;
+  std::optional<Result<Bytes>> reply GUARDED_BY(mutex);
+};
+
+base::Error no_answer(Op op) {
+  if (op == Op::kExecute || op == Op::kDrop)
+    return base::make_error(Code::kUnknownOutcome, "the node did not answer in time; whether the write was applied is not known");
+  return base::make_error(Code::kTimeout, "the node did not answer in time");
+}
+
+Result<Bytes> call_owned(const Owned& owned, Op op, const Bytes& request, std::uint32_t timeout_ms) {
+  const auto answer = std::make_shared<Answer>();
+  serve(owned->node(), request, [answer](Result<Bytes> reply) {
+    const base::MutexLock lock(answer->mutex);
+    answer->reply = std::move(reply);
+    answer->ready.notify_one();
+  });
+  const base::Micros deadline = base::posix_env().now() + base::Micros{timeout_ms + kAnswerGraceMs} * base::kMillisecond;
+  const base::MutexLock lock(answer->mutex);
+  while (!answer->reply)
+    if (!answer->ready.wait_until(answer->mutex, deadline) && !answer->reply) return no_answer(op);
+  return *answer->reply;
+}
+
+}  // namespace
+
+Result<base::NodeId> start_node(const std::optional<std::string>& given) {
+  HQL_TRY(check_process());
+  HQL_ASSIGN(config, read_config(given));
+  if (const auto level = base::parse_level(config.log_level)) base::set_level(*level);
+  Table& all = table();
+  {
+    base::MutexLock lock(all.mutex);
+    while (all.starting) all.started.wait(all.mutex);
+    for (const Owned& owned : all.nodes) {
+      if (same_directory(owned->data_dir(), config.data_dir)) {
+        if (owned->id() == config.node_id) return owned->id();
+        return base::make_error(Code::kOwned, "data_dir \"" + config.data_dir + "\" is used by node " + std::to_string(owned->id().value) +
+                                                  " of this process; node " + std::to_string(config.node_id.value) + " needs its own data_dir");
+      }
+      if (owned->id() == config.node_id)
+        return base::make_error(Code::kOwned, "node " + std::to_string(config.node_id.value) + " already runs in this process with data_dir \"" +
+                                                  owned->data_dir() + "\"; give the other node another node_id, or call hql_stop() first");
+    }
+    all.starting = true;
+  }
+  hook_process();
+  auto started = OwnedNode::start(std::move(config));
+  base::MutexLock lock(all.mutex);
+  all.starting = false;
+  all.started.notify_all();
+  if (!started) return started.error();
+  const base::NodeId id = (*started)->id();
+  all.nodes.emplace_back(std::move(*started));
+  return id;
+}
+
+Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
+  const Owned owned = owned_of(db);
+  if (owned == nullptr) return not_started();
+  Table& all = table();
+  {
+    const base::MutexLock lock(all.mutex);
+    const auto found = std::find(all.nodes.begin(), all.nodes.end(), owned);
+    if (found == all.nodes.end()) return not_started();  // another thread stops it
+    all.nodes.erase(found);
+  }
+  owned->stop(timeout_ms);
+  return {};
+}
+
+void stop_all_nodes() {
+  Table& all = table();
+  for (;;) {
+    Owned owned;
+    {
+      const base::MutexLock lock(all.mutex);
+      if (all.nodes.empty()) return;
+      owned = all.nodes.back();
+      all.nodes.pop_back();
+    }
+    owned->stop(kExitStopMs);
+  }
+}
+
+Status attach_to_owner(const std::string& data_dir) {
+  base::Writer out;
+  out.u8(static_cast<std::uint8_t>(Op::kStatus));
+  const auto reply = net::local_call(data_dir + "/sock", out.view(), kAnswerGraceMs);
+  if (!reply) return reply.error();
+  Table& all = table();
+  const base::MutexLock lock(all.mutex);
+  all.attached = data_dir;
+  return {};
+}
+
+Result<Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t timeout_ms) {
+  HQL_TRY(check_process());
+  base::Writer request;
+  request.u8(static_cast<std::uint8_t>(op));
+  request.raw(arguments);
+  if (const Owned owned = owned_of(db)) return call_owned(owned, op, request.take(), timeout_ms);
+  std::string data_dir;
+  {
+    Table& all = table();
+    const base::MutexLock lock(all.mutex);
+    data_dir = all.attached;
+  }
+  if (data_dir.empty()) return not_started();
+  HQL_ASSIGN(reply, net::local_call(data_dir + "/sock", request.view(), timeout_ms + kAnswerGraceMs));
+  return decode_reply(reply);
+}
+
+node::Config config_of(sqlite3* db) {
+  const Owned owned = owned_of(db);
+  return owned != nullptr ? owned->node().config() : node::Config();
+}
+
+}  // namespace ext

@@ -1,0 +1,185 @@
+// hql_execute and its family: SQL that is run by the leader's executor, from any node (DESIGN 5.3, docs/SQL.md).
+#include <nlohmann/json.hpp>
+
+#include "exec/json.h"
+#include "exec/request.h"
+#include "ext/runtime.h"
+#include "ext/sql_function.h"
+#include "vfs/shim.h"
+
+namespace ext {
+namespace {
+
+using base::Code;
+using base::Result;
+using base::Status;
+using exec::Answer;
+using exec::Request;
+using exec::RequestKind;
+using exec::Value;
+
+struct Options {
+  std::uint32_t timeout_ms = 0;
+  std::string database;
+};
+
+Result<Options> options_of(const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  const auto wrong = [&](const std::string& what) {
+    return base::make_error(Code::kArgument, "options " + text.substr(0, 80) + ": " + what);
+  };
+  if (!json.is_object()) return wrong("expected a JSON object");
+  Options options;
+  for (const auto& [key, value] : json.items()) {
+    if (key == "timeout_ms" && value.is_number_integer() && value.get<std::int64_t>() > 0 && value.get<std::int64_t>() <= 86'400'000) {
+      options.timeout_ms = value.get<std::uint32_t>();
+    } else if (key == "db" && value.is_string()) {
+      options.database = value.get<std::string>();
+    } else {
+      return wrong("\"" + key + "\": known are \"timeout_ms\" (1..86400000) and \"db\" (a name)");
+    }
+  }
+  return options;
+}
+
+Value value_of(sqlite3_value* value) {
+  switch (sqlite3_value_type(value)) {
+    case SQLITE_INTEGER: return std::int64_t{sqlite3_value_int64(value)};
+    case SQLITE_FLOAT: return sqlite3_value_double(value);
+    case SQLITE_TEXT: {
+      const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+      return std::string(text != nullptr ? text : "", static_cast<std::size_t>(sqlite3_value_bytes(value)));
+    }
+    case SQLITE_BLOB: {
+      const auto* data = static_cast<const std::byte*>(sqlite3_value_blob(value));
+      return base::Bytes(data, data + sqlite3_value_bytes(value));
+    }
+    default: return std::monostate{};
+  }
+}
+
+Result<exec::Statement> statement_of(const Arguments& arguments, int first) {
+  HQL_ASSIGN(sql, arguments.text(first, "sql"));
+  exec::Statement statement;
+  statement.sql = sql;
+  for (int i = first + 1; i < arguments.count(); ++i) statement.params.push_back(value_of(arguments.raw(i)));
+  return statement;
+}
+
+// The database a call means: its option, the connection's main database if that is replicated, else `filename_db`.
+Result<Answer> send(sqlite3* db, Request request, const Options& options) {
+  const auto info = vfs::connection_info(db);
+  const node::Config config = config_of(db);
+  const std::string database = !options.database.empty() ? options.database : info.managed ? info.name : config.filename_db;
+  if (info.managed && info.holds_writer && info.name == database)
+    return base::make_error(Code::kMisuse, "this connection has an open write transaction on \"" + database +
+                                               "\": it would wait for itself; COMMIT first, or write with plain SQL inside the transaction");
+  int foreign_keys = 0;
+  sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &foreign_keys);
+  request.foreign_keys = foreign_keys != 0 ? 1 : 0;
+  request.timeout_ms = options.timeout_ms;
+  const std::uint32_t timeout = options.timeout_ms != 0 ? options.timeout_ms : static_cast<std::uint32_t>(config.commit_timeout_ms);
+  base::Writer out;
+  out.text(database);
+  out.u32(timeout);
+  out.blob(exec::encode(request));
+  HQL_ASSIGN(reply, call(db, Op::kExecute, out.view(), timeout));
+  base::Reader in(reply);
+  in.u64();  // the committed index: hql_last_index() covers it, the node has applied it
+  const bool rows_lost = in.u8() != 0;
+  HQL_ASSIGN(answer, exec::decode_answer(in.blob()));
+  if (rows_lost && exec::returns_rows(request) && answer.json.empty())
+    return base::make_error(Code::kCommitted, "committed, but its rows are not available: the leader that ran it has gone");
+  return answer;
+}
+
+// hql_execute(sql, ...) -> rows changed
+void fn_execute(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+  guarded(context, [&]() -> Status {
+    const Arguments arguments("hql_execute", count, values);
+    HQL_TRY(arguments.expect(1, -1, "hql_execute(sql[, parameter ...])"));
+    HQL_ASSIGN(statement, statement_of(arguments, 0));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kExecute, 0, 0, {statement}}, {}));
+    sqlite3_result_int64(context, answer.rows_changed);
+    return {};
+  });
+}
+
+// hql_execute_opts(json, sql, ...) -> rows changed
+void fn_execute_opts(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+  guarded(context, [&]() -> Status {
+    const Arguments arguments("hql_execute_opts", count, values);
+    HQL_TRY(arguments.expect(2, -1, "hql_execute_opts(json, sql[, parameter ...])"));
+    HQL_ASSIGN(json, arguments.text(0, "json"));
+    HQL_ASSIGN(options, options_of(json));
+    HQL_ASSIGN(statement, statement_of(arguments, 1));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kExecute, 0, 0, {statement}}, options));
+    sqlite3_result_int64(context, answer.rows_changed);
+    return {};
+  });
+}
+
+// hql_execute_returning(sql, ...) -> JSON array of rows
+void fn_execute_returning(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+  guarded(context, [&]() -> Status {
+    const Arguments arguments("hql_execute_returning", count, values);
+    HQL_TRY(arguments.expect(1, -1, "hql_execute_returning(sql[, parameter ...])"));
+    HQL_ASSIGN(statement, statement_of(arguments, 0));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kReturning, 0, 0, {statement}}, {}));
+    give_text(context, answer.json);
+    return {};
+  });
+}
+
+// hql_batch(script) -> JSON per statement, atomic
+void fn_batch(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+  guarded(context, [&]() -> Status {
+    const Arguments arguments("hql_batch", count, values);
+    HQL_ASSIGN(script, arguments.text(0, "script"));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kBatch, 0, 0, {{script, {}}}}, {}));
+    give_text(context, answer.json);
+    return {};
+  });
+}
+
+// hql_txn('[["sql",p...],...]') -> JSON per statement, atomic
+void fn_txn(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+  guarded(context, [&]() -> Status {
+    const Arguments arguments("hql_txn", count, values);
+    HQL_ASSIGN(json, arguments.text(0, "statements"));
+    HQL_ASSIGN(statements, exec::statements_of_json(json));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kTransaction, 0, 0, statements}, {}));
+    give_text(context, answer.json);
+    return {};
+  });
+}
+
+// hql_drop_database(name) -> 1
+void fn_drop_database(sqlite3_context* context, int count, sqlite3_value** values) noexcept {
+  guarded(context, [&]() -> Status {
+    const Arguments arguments("hql_drop_database", count, values);
+    HQL_ASSIGN(name, arguments.text(0, "name"));
+    const auto timeout = static_cast<std::uint32_t>(config_of(sqlite3_context_db_handle(context)).commit_timeout_ms);
+    base::Writer out;
+    out.text(name);
+    out.u32(timeout);
+    HQL_TRY(call(sqlite3_context_db_handle(context), Op::kDrop, out.view(), timeout));
+    sqlite3_result_int(context, 1);
+    return {};
+  });
+}
+
+constexpr SqlFunction kFunctions[] = {
+    {"hql_execute", -1, kActs, fn_execute},
+    {"hql_execute_opts", -1, kActs, fn_execute_opts},
+    {"hql_execute_returning", -1, kActs, fn_execute_returning},
+    {"hql_batch", 1, kActs, fn_batch},
+    {"hql_txn", 1, kActs, fn_txn},
+    {"hql_drop_database", 1, kActs, fn_drop_database},
+};
+
+}  // namespace
+
+std::span<const SqlFunction> write_functions() { return kFunctions; }
+
+}  // namespace ext
