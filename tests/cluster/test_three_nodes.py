@@ -1,0 +1,184 @@
+"""Three `hiqlite serve` processes (issue: seen working 2 to 6): replicate, fail over, come back, lose nothing."""
+import os
+import signal
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(__file__))
+from harness import Cluster, Reader, main, read_plain, scaled, wait_until  # noqa: E402
+
+FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
+
+
+def replicates_everywhere(workspace):
+    cluster = Cluster(workspace, 3, FAST).start()
+    try:
+        cluster.wait_healthy()
+        cluster.servers[0].execute("CREATE TABLE t(id INTEGER PRIMARY KEY, node INTEGER)")
+        for server in cluster.servers:  # forwarded from any node, read on the same node at once
+            assert server.execute(f"INSERT INTO t(node) VALUES ({server.node_id})").stdout == "1\n"
+            rows = read_plain(server.file(), f"SELECT count(*) FROM t WHERE node = {server.node_id}")
+            assert rows == ["1"], rows
+        cluster.wait_equal()
+        for server in cluster.servers:
+            assert read_plain(server.file(), "SELECT node FROM t ORDER BY id") == ["1", "2", "3"]
+        wrong = cluster.servers[1].execute("INSERT INTO missing VALUES (1)", check=False)
+        assert wrong.returncode == 1 and "no such table: missing" in wrong.stderr, wrong
+        cluster.stop()
+        cluster.start().wait_healthy()
+        assert cluster.servers[2].execute("INSERT INTO t(node) VALUES (9)").stdout == "1\n"
+        cluster.wait_equal()
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+class Load(threading.Thread):
+    """Unique inserts through one node; remembers what was acknowledged and what is unknown."""
+
+    def __init__(self, server, first):
+        super().__init__(daemon=True)
+        self.server, self.next = server, first
+        self.acknowledged, self.unknown, self.refused, self.stopping = [], [], 0, threading.Event()
+
+    def run(self):
+        while not self.stopping.is_set():
+            number = self.next
+            self.next += 1
+            done = self.server.execute(f"INSERT INTO t VALUES ({number}, 1), ({-number}, -1)", timeout_ms=5000, check=False)
+            if done.returncode == 0:
+                self.acknowledged.append(number)
+            elif "HQL_NO_QUORUM" in done.stderr or "HQL_TIMEOUT" in done.stderr or "HQL_WAITING" in done.stderr:
+                self.refused += 1
+            else:
+                self.unknown.append((number, done.stderr.strip()))
+
+
+def check_load(cluster, loads):
+    cluster.wait_equal()
+    acknowledged = [n for load in loads for n in load.acknowledged]
+    unknown = [n for load in loads for n, _ in load.unknown]
+    for server in cluster.servers:
+        rows = [int(r) for r in read_plain(server.file(), "SELECT id FROM t WHERE id > 0")]
+        assert len(rows) == len(set(rows))
+        missing = set(acknowledged) - set(rows)
+        assert not missing, f"node {server.node_id} lost acknowledged rows {sorted(missing)[:10]}"
+        invented = set(rows) - set(acknowledged) - set(unknown)
+        assert not invented, f"node {server.node_id} has rows that were reported as surely not applied: {sorted(invented)[:10]}"
+        assert read_plain(server.file(), "SELECT count(*), sum(v), (SELECT * FROM pragma_integrity_check) FROM t")[0].split("|")[1:] == ["0", "ok"]
+    return len(acknowledged), len(unknown)
+
+
+def leader_killed_in_a_loop(workspace):
+    cluster = Cluster(workspace, 3, FAST).start()
+    readers, loads = [], []
+    try:
+        cluster.wait_healthy()
+        cluster.servers[0].execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)")
+        cluster.wait_equal()
+        readers = [Reader(server.file(), "SELECT coalesce(sum(v), 0) FROM t", "0") for server in cluster.servers]
+        for reader in readers:
+            reader.start()
+        loads = [Load(server, 1_000_000 * server.node_id) for server in cluster.servers]
+        for load in loads:
+            load.start()
+        for _ in range(scaled(5, 20, 200)):
+            before = sum(len(load.acknowledged) for load in loads)
+            leader = cluster.leader()
+            leader.kill()
+            wait_until(lambda: sum(len(load.acknowledged) for load in loads) >= before + 3, "acknowledged writes after the leader's death")
+            leader.start()
+            cluster.wait_healthy()
+        for load in loads:
+            load.stopping.set()
+        for load in loads:
+            load.join()
+        rounds = [reader.finish() for reader in readers]
+        acknowledged, unknown = check_load(cluster, loads)
+        print(f"acknowledged {acknowledged}, unknown {unknown}, refused {sum(load.refused for load in loads)}, reader rounds {rounds}")
+        assert acknowledged > 0 and all(rounds)
+        cluster.stop()
+    finally:
+        for load in loads:
+            load.stopping.set()
+        cluster.kill()
+
+
+def all_killed_at_once(workspace):
+    cluster = Cluster(workspace, 3, FAST).start()
+    try:
+        cluster.wait_healthy()
+        cluster.servers[0].execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)")
+        for _ in range(scaled(3, 10, 50)):
+            loads = [Load(server, 1_000_000 * server.node_id + len(read_plain(server.file(), "SELECT 1 FROM t WHERE id > 0")) * 10)
+                     for server in cluster.servers]
+            for load in loads:
+                load.start()
+            wait_until(lambda: all(len(load.acknowledged) >= 3 for load in loads), "some acknowledged writes on each node")
+            for server in cluster.servers:
+                server.signal(signal.SIGKILL)
+            for load in loads:
+                load.stopping.set()
+            for load in loads:
+                load.join()
+            for server in cluster.servers:
+                server.kill()
+            cluster.start().wait_healthy()
+            cluster.wait_equal()
+            for server in cluster.servers:
+                rows = {int(r) for r in read_plain(server.file(), "SELECT id FROM t WHERE id > 0")}
+                for load in loads:
+                    assert set(load.acknowledged) <= rows, f"node {server.node_id} lost {sorted(set(load.acknowledged) - rows)[:10]}"
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+def paused_follower_catches_up(workspace):
+    cluster = Cluster(workspace, 3, FAST).start()
+    try:
+        cluster.wait_healthy()
+        leader = cluster.leader()
+        leader.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)")
+        cluster.wait_equal()
+        term = leader.status()["term"]
+        follower = cluster.followers()[0]
+        follower.signal(signal.SIGSTOP)
+        for i in range(1, 101):
+            leader.execute(f"INSERT INTO t VALUES ({i}, 0)")
+        follower.signal(signal.SIGCONT)
+        cluster.wait_equal()
+        assert read_plain(follower.file(), "SELECT count(*) FROM t") == ["100"]
+        after = leader.status()
+        assert after["role"] == "leader" and after["term"] == term, (term, after)
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+def wiped_node_returns(workspace):
+    import shutil
+    cluster = Cluster(workspace, 3, FAST).start()
+    try:
+        cluster.wait_healthy()
+        cluster.leader().execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)")
+        victim = cluster.followers()[0]
+        victim.kill()
+        shutil.rmtree(victim.data_dir)
+        others = [server for server in cluster.servers if server is not victim]
+        for i in range(1, 11):
+            others[0].execute(f"INSERT INTO t VALUES ({i}, 0)")
+        victim.start()
+        victim.run("status", "--wait", "healthy", "--timeout", "60000")
+        cluster.wait_equal()
+        wait_until(lambda: next((m for m in (victim.status() or {"members": []})["members"] if m["id"] == victim.node_id and m["role"] == "voter"), None),
+                   "the replacement to become a voter")
+        others[0].kill()
+        victim.execute("INSERT INTO t VALUES (11, 0)")  # the wiped node is half of the majority now
+        assert read_plain(victim.file(), "SELECT count(*) FROM t") == ["11"]
+    finally:
+        cluster.kill()
+
+
+if __name__ == "__main__":
+    main(replicates_everywhere, leader_killed_in_a_loop, all_killed_at_once, paused_follower_catches_up, wiped_node_returns)
