@@ -1,0 +1,42 @@
+// JSON in: statements and parameters of hql_txn; errors name the place.
+#include "exec/json.h"
+
+#include <gtest/gtest.h>
+
+namespace exec {
+namespace {
+
+TEST(Json, Statements_TextAndArrays_AreRead) {
+  const auto statements = statements_of_json(R"(["DELETE FROM t", ["INSERT INTO t VALUES (?,?,?,?)", null, 2.5, "x", {"$blob":"AP8="}]])");
+  ASSERT_TRUE(statements);
+  ASSERT_EQ(statements->size(), 2u);
+  const auto& params = (*statements)[1].params;
+  ASSERT_EQ(params.size(), 4u);
+  EXPECT_EQ(params[0], Value(std::monostate{}));
+  EXPECT_EQ(params[1], Value(2.5));
+  EXPECT_EQ(params[3], Value(base::Bytes{std::byte{0}, std::byte{255}}));
+}
+
+TEST(Json, Statements_WrongElement_ErrorNamesIt) {
+  const auto result = statements_of_json(R"([["INSERT INTO t VALUES (?)", [1]]])");
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, base::Code::kArgument);
+  EXPECT_NE(result.error().message.find("statement [0] parameter 1"), std::string::npos) << result.error().message;
+  EXPECT_FALSE(statements_of_json("{}"));
+  EXPECT_FALSE(statements_of_json("not json"));
+  EXPECT_FALSE(values_of_json(R"([{"$blob":"A==="}])"));
+  EXPECT_FALSE(values_of_json("[18446744073709551615]"));
+}
+
+TEST(Json, Base64_EveryRemainder_RoundTrips) {
+  base::Bytes bytes;
+  for (int i = 0; i < 20; ++i) {
+    const auto values = values_of_json("[{\"$blob\":\"" + base64(bytes) + "\"}]");
+    ASSERT_TRUE(values) << i;
+    EXPECT_EQ((*values)[0], Value(bytes));
+    bytes.push_back(static_cast<std::byte>(i * 37));
+  }
+}
+
+}  // namespace
+}  // namespace exec
