@@ -12,7 +12,7 @@
 #include "base/mutex.h"
 
 // The thread sanitizer takes threads of the parent, which a forked child does not have, for leaked ones.
-extern "C" const char* __tsan_default_options() { return "report_thread_leaks=0"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "report_thread_leaks=0"; }
 
 namespace ext {
 namespace {
