@@ -41,7 +41,7 @@ TEST(Checksum, Crc32c_BothImplementations_AgreeAtEveryLengthAndAlignment) {
   Random random(kSeed);
   const Bytes bytes = random_bytes(random, 4096 + 64);
   for (std::size_t start = 0; start < 9; ++start) {
-    for (const std::size_t size : {0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 511, 4096}) {
+    for (const std::size_t size : std::vector<std::size_t>{0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 511, 4096}) {
       const ByteView part = ByteView(bytes).subspan(start, size);
       const auto seed = static_cast<std::uint32_t>(random.next());
       ASSERT_EQ(crc32c(part, seed), crc32c_by_tables(part, seed)) << "seed " << kSeed << " start " << start << " size " << size;
