@@ -8,7 +8,8 @@ namespace ext {
 namespace {
 
 std::string version_text(int number) {
-  return std::to_string(number / 1000000) + "." + std::to_string(number / 1000 % 1000) + "." + std::to_string(number % 1000);
+  return std::to_string(number / 1000000) + "." + std::to_string(number / 1000 % 1000) + "." +
+         std::to_string(number % 1000);
 }
 
 base::Error refused(std::string message) { return base::make_error(base::Code::kRefused, std::move(message)); }
@@ -26,16 +27,17 @@ base::Status check_host(const sqlite3_api_routines* api) {
   const sqlite3_vfs* lower = api->vfs_find(nullptr);
   const char* name = lower != nullptr ? lower->zName : "(none)";
   if (std::strcmp(name, "unix") != 0)
-    return refused("the default VFS of this process is \"" + std::string(name) + "\"; hiqlite works over \"unix\" only: load it before " +
-                   "another VFS is made the default");
+    return refused("the default VFS of this process is \"" + std::string(name) +
+                   "\"; hiqlite works over \"unix\" only: load it before " + "another VFS is made the default");
   return base::ok();
 }
 
 base::Status check_same_host(const sqlite3_api_routines* api) {
   // A function, not the table: a host may hand out copies of the table.
   if (api->libversion_number == sqlite3_api->libversion_number) return base::ok();
-  return refused("two copies of SQLite are in this process (" + version_text(sqlite3_libversion_number()) + " loaded the extension first, " +
-                 version_text(api->libversion_number()) + " tries now); only one can use it");
+  return refused("two copies of SQLite are in this process (" + version_text(sqlite3_libversion_number()) +
+                 " loaded the extension first, " + version_text(api->libversion_number()) +
+                 " tries now); only one can use it");
 }
 
 }  // namespace ext

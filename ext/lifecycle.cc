@@ -76,7 +76,8 @@ void register_fork_child(std::function<bool()> close) {
 base::Status check_process() {
   if (!registry().forked.load()) return base::ok();
   return base::make_error(base::Code::kForked,
-                          "this process was forked from one that runs a node; load the extension and call hql_start() in a process of its own");
+                          "this process was forked from one that runs a node; load the extension and call hql_start() "
+                          "in a process of its own");
 }
 
 }  // namespace ext

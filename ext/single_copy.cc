@@ -100,8 +100,8 @@ base::Status claim_process() {
   Scan scan;
   dl_iterate_phdr(scan_and_claim, &scan);
   if (!scan.taken) return base::ok();
-  return base::make_error(base::Code::kRefused,
-                          "another copy of the extension is already loaded in this process: " + scan.by + "; load that one");
+  return base::make_error(base::Code::kRefused, "another copy of the extension is already loaded in this process: " +
+                                                    scan.by + "; load that one");
 }
 
 void release_process() { hiqlite_process_token.claimed.store(0); }

@@ -73,8 +73,9 @@ BANNED = [
      "return an error: the process is the host's"),
     ("signal", r"(?<![\w.>:])(?:std::|::)?(?:signal|sigaction)\s*\(", outside("cli", "tests", "bench"),
      "the host's handlers are never touched (R2); lanes block signals"),
-    ("atexit", r"(?<![\w.>])(?:std::|::)?(?:atexit|on_exit|at_quick_exit|pthread_atfork)\s*\(", outside("ext/lifecycle.cc", "tests"),
+    ("atexit", r"(?<![\w.>])(?:std::|::)?(?:atexit|on_exit|at_quick_exit)\s*\(", outside("ext/lifecycle.cc", "tests"),
      "ext/lifecycle.h: one handler for everything of ours"),
+    ("atfork", r"\bpthread_atfork\s*\(", outside("ext/lifecycle.cc", "vfs", "tests"), "ext/lifecycle.h, or vfs/fork.h for descriptors"),
     ("cxx20", r"\bstd::(?:format|expected|ranges|views|source_location)\b", everywhere, "not in both g++ 12 and clang 14 with libstdc++ 12"),
 ]
 
@@ -195,9 +196,19 @@ def check_scripts(report, path, lines):
         report.add(path, 1, "opening", "no opening comment; say what the file is for")
 
 
+LOOP = re.compile(r"foreach\((\w+)\s+([^()]*)\)(.*?)endforeach\(", re.DOTALL)
+
+
+def expand_loops(listing):
+    """The listing with the body of every foreach over plain words once per word."""
+    def expand(match):
+        return "\n".join(match.group(3).replace("${%s}" % match.group(1), word) for word in match.group(2).split())
+    return (LOOP.sub(expand, listing) + listing).replace("${CMAKE_CURRENT_SOURCE_DIR}/", "")
+
+
 def check_listed(report, tree):
     """Every source stands in the CMakeLists.txt of its folder or of one above; every Python test too, or a listed one imports it."""
-    listings = {path: text for path, text in tree.items() if os.path.basename(path) == "CMakeLists.txt"}
+    listings = {path: expand_loops(text) for path, text in tree.items() if os.path.basename(path) == "CMakeLists.txt"}
     scripts = {path: text for path, text in tree.items() if path.endswith(".py")}
     imported = set()
     for text in scripts.values():

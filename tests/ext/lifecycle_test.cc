@@ -12,7 +12,9 @@
 #include "base/mutex.h"
 
 // The thread sanitizer takes threads of the parent, which a forked child does not have, for leaked ones.
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "report_thread_leaks=0"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+  return "report_thread_leaks=0";
+}
 
 namespace ext {
 namespace {
@@ -42,8 +44,7 @@ TEST_F(Lifecycle, Exit_StopsRunLastRegisteredFirst) {
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const int status = in_child([&] {
-    for (const char* name : {"a", "b", "c"})
-      register_stop([&, name] { EXPECT_EQ(write(pipe_ends[1], name, 1), 1); });
+    for (const char* name : {"a", "b", "c"}) register_stop([&, name] { EXPECT_EQ(write(pipe_ends[1], name, 1), 1); });
     std::exit(0);
   });
   EXPECT_EQ(status, 0);

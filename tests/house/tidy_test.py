@@ -61,8 +61,9 @@ class Tidy(unittest.TestCase):
                 ("exit", "std::exit(1);"),
                 ("signal", "signal(SIGPIPE, SIG_IGN);"),
                 ("atexit", "atexit(stop);"),
+                ("atfork", "pthread_atfork(a, b, c);"),
                 ("cxx20", 'std::format("x");')]:
-            self.assert_rule(rule, "vfs/a.cc", "int ok;", line)
+            self.assert_rule(rule, "net/a.cc" if rule == "atfork" else "vfs/a.cc", "int ok;", line)
 
     def test_BannedCall_InCommentOrString_IsNot(self):
         self.assert_clean("vfs/a.cc", "// printf() and throw are banned; system(x)", '/* rand() */ const char* s = "throw \\" time(0)";',
@@ -131,7 +132,9 @@ class Tidy(unittest.TestCase):
     def test_Source_MissingFromCMake_IsReported(self):
         self.assertEqual(found("base/a.cc", source("int x;"), "b.cc aa.cc a.cc.in\n"), [(1, "listed")])
         self.assertEqual(found("tests/raft/a.py", '"""A test."""\n', "b.py\n"), [(1, "listed")])
-        self.assertEqual(found("tests/raft/deep/a.cc", source("int x;"), "a.cc"), [])
+        loop = "foreach(name b a)\n  add(${CMAKE_CURRENT_SOURCE_DIR}/test_${name}.py)\nendforeach()\n"
+        self.assertEqual(found("tests/raft/test_a.py", '"""A test."""\n', loop), [])
+        self.assertEqual(found("tests/raft/test_c.py", '"""A test."""\n', loop), [(1, "listed")])
         tree = {"CMakeLists.txt": TOP, "base/CMakeLists.txt": "deep/a.cc\n", "base/deep/a.cc": source("int x;")}
         self.assertEqual(tidy.check_tree(tree).findings, [])
 
