@@ -63,7 +63,7 @@ struct Opened;
 
 class Log {
  public:
-  // Creates or recovers. Fsyncs every live segment, drops its page cache, then reads (DESIGN 6.3). Never truncates on corruption.
+  // Creates or recovers. A new log starts with a short segment that grows by 1 MiB at a time, so that an embedded node is up at once. Fsyncs every live segment, drops its page cache, then reads (DESIGN 6.3). Never truncates on corruption.
   // Errors: kIo, kFull, kCorrupt (nothing readable that says what the log was), kPermission,
   // kMisuse (the segments belong to another node or incarnation: the message names both).
   static base::Result<Opened> open(base::Env& env, Options options);
@@ -85,6 +85,8 @@ class Log {
   // Zero-fills ready segments ahead, a slice per call (throttled); true when there is nothing left to do. Maintenance lane;
   // safe beside append_batch.
   virtual base::Result<bool> prepare_segments() = 0;
+  // The node has joined a cluster: segments begun from now on carry its id.
+  virtual void set_cluster(std::uint64_t cluster) = 0;
 
   // Any thread:
   [[nodiscard]] virtual std::uint64_t bytes() const = 0;           // of live segments
