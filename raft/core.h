@@ -43,12 +43,14 @@ struct Options {
   // Time is counted in ticks: the driver calls tick() every `heartbeat` interval's fraction it likes.
   int election_ticks = 10;          // base; randomized in [election, 2 * election) by `seed`
   int heartbeat_ticks = 1;
-  std::uint64_t seed = 1;           // for the randomized timeouts; the only source of randomness
+  std::uint64_t seed = 1;           // for the randomized timeouts; the only source of randomness. Another one for each start:
+                                    // it also tells forwarded reads of this life from late answers to an earlier one
   std::size_t append_bytes_max = 1 << 20;       // payload bytes per AppendRequest (at least one entry goes)
   int append_inflight_max = 64;                 // unacknowledged AppendRequests per follower when replicating
   std::size_t inflight_bytes_max = 16 << 20;    // and their payload bytes
   std::size_t uncommitted_bytes_max = 256 << 20;  // propose is refused above; never in the middle of a chain (see Proposal)
   std::size_t cache_bytes_max = 64 << 20;       // payloads of the tail kept in memory
+  base::Micros tick_micros = 50 * base::kMillisecond;  // length of a tick, for Heartbeat::quorum_age only
   int priority = 0;                 // higher campaigns earlier; decays with each failed campaign
 };
 
@@ -69,7 +71,7 @@ struct PersistJob {
   std::optional<HardState> hard;       // write if present
   std::optional<Index> truncate_from;  // remove this index and all after it, before `entries`
   std::vector<base::Entry> entries;    // append
-  std::vector<Message> then_send;      // after the sync
+  std::vector<Message> then_send;      // after the sync; a job may have nothing but these and `hard`
 };
 
 struct ReadResult {
@@ -121,11 +123,28 @@ struct Status {
   std::size_t uncommitted_bytes = 0;
   int ticks_since_quorum = 0;        // leader only
   std::uint64_t term_changes = 0;
+  Index applied;
+  bool may_vote = true;              // false while the log is damaged (R12)
+  Member transfer_to;                // {} = no transfer runs
+  std::uint64_t conflicts_below_commit = 0;  // appends refused because they contradict a committed entry: this log is wrong
+  std::size_t cached_bytes = 0;      // of the payload cache
+  // Follower: what the last heartbeat said (bounded reads, R10), and how many ticks ago.
+  base::Micros heartbeat_quorum_age = 0;
+  std::uint64_t ticks_since_heartbeat = 0;
+  std::vector<std::pair<Member, Index>> heartbeat_durable;
   std::vector<PeerStatus> peers;     // leader only
 };
 
 // More of a proposal's nature than its bytes: parts of an open chain are never refused for the uncommitted limit (R15).
 enum class Proposal : std::uint8_t { kWhole, kContinuesChain };
+
+// What to do with a snapshot that has arrived, before anything of the log is touched (Core::begin_install).
+enum class InstallPlan : std::uint8_t {
+  kUseless,     // the log has passed it meanwhile (or this node leads): throw it away, the leader is told
+  kWait,        // persist jobs are under way: ask again after persisted()
+  kKeepSuffix,  // the log holds the snapshot's last entry: wal set_floor(), never reset(): acknowledged entries follow it
+  kReset,       // wal reset()
+};
 
 class Core {
  public:
@@ -160,7 +179,11 @@ class Core {
   void log_read_done(std::uint64_t token, std::vector<base::Entry> entries);
   // The log no longer holds entries up to `floor`.
   void set_floor(LogId floor, Configuration configuration_at_floor);
-  // A snapshot up to `id` is installed and durable here: the log starts after it.
+  // Before the log is touched for a snapshot up to `id`. After kWait, kKeepSuffix and kReset no appends are taken until
+  // snapshot_installed() or snapshot_failed(), so that nothing acknowledged is lost with the old log.
+  InstallPlan begin_install(LogId id);
+  // A snapshot up to `id` is installed and durable here: the log starts after it. Ignored unless begin_install(id) said
+  // kKeepSuffix or kReset.
   void snapshot_installed(LogId id, Configuration configuration);
   void snapshot_failed();
   // The transport lost or regained a member.
