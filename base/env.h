@@ -56,7 +56,8 @@ class Env {
   virtual std::uint64_t random() = 0;
 };
 
-// Writes the whole of `bytes` to `path` atomically: temporary file, sync, rename, sync of the directory.
+// Writes the whole of `bytes` to `dir/name` atomically: temporary file `name.tmp`, sync, rename, sync of the directory.
+// Errors: those of the steps. The file then holds the old bytes or all of the new ones, and which is not known to be durable.
 Status write_file_atomic(Env& env, const std::string& dir, const std::string& name, ByteView bytes);
 // The whole file; kTooLarge when longer than `size_max`.
 Result<Bytes> read_file(Env& env, const std::string& path, std::size_t size_max);

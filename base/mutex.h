@@ -82,7 +82,9 @@ class CondVar {
   // Until notified or until `time`, on the scale of posix_env().now(). False: the time has passed.
   bool wait_until(Mutex& mutex, Micros time) REQUIRES(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
-    const std::chrono::steady_clock::time_point deadline{std::chrono::microseconds(time)};
+    // The clock counts nanoseconds: later than this would overflow, and is "never" all the same.
+    constexpr Micros kTimeMax = Micros{1} << 52;
+    const std::chrono::steady_clock::time_point deadline{std::chrono::microseconds(time < kTimeMax ? time : kTimeMax)};
     const std::cv_status status = condition_.wait_until(lock, deadline);
     lock.release();
     return status == std::cv_status::no_timeout;

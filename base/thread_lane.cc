@@ -1,5 +1,5 @@
-// ThreadLane (base/lane.h): one thread, one queue, one heap of timed tasks. A timed task that is due joins the end of the queue, so
-// neither kind starves the other.
+// ThreadLane (base/lane.h): one thread, one queue, one heap of timed tasks. A timed task that is due joins the end of the
+// queue, so neither kind starves the other.
 #include <pthread.h>
 #include <signal.h>
 

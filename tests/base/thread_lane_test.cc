@@ -113,6 +113,17 @@ TEST(ThreadLane, PostAt_EqualTimes_RunInPostOrder) {
   for (int i = 0; i < 50; ++i) ASSERT_EQ(ran[static_cast<std::size_t>(i)], i);
 }
 
+TEST(ThreadLane, PostAt_TheEndOfTime_WaitsAndDisturbsNobody) {
+  auto lane = ThreadLane::start("never");
+  bool never = false;
+  Gate done;
+  lane->post_at(INT64_MAX, [&] { never = true; });
+  lane->post_at(posix_env().now() + kMillisecond, [&] { done.open(); });
+  ASSERT_TRUE(done.wait());
+  lane->stop();
+  EXPECT_FALSE(never);
+}
+
 TEST(ThreadLane, Stop_TimersAndLatePosts_DroppedAndDestroyed) {
   auto lane = ThreadLane::start("stop");
   auto token = std::make_shared<int>(0);

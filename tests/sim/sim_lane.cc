@@ -26,7 +26,7 @@ class Scheduler::NodeClock final : public Clock {
   [[nodiscard]] Micros to_global(Micros time) const {
     if (time <= node_start_) return global_start_;
     const Micros ahead = time - node_start_;
-    if (ahead > kAheadMax) return kNever - 1;
+    if (ahead > kAheadMax) return global_start_ + kAheadMax;
     Micros global = global_start_ + ahead * kTrueRatePpm / rate_ppm_;
     while (at(global) < time) ++global;
     return global;
@@ -178,13 +178,16 @@ void Scheduler::run_one(SimLane& lane, Micros time) {
   if (after_step_) after_step_();
 }
 
-bool Scheduler::step() {
-  std::vector<SimLane*> runnable;
-  const Micros time = find_runnable(runnable);
-  if (runnable.empty()) return false;
-  run_one(*runnable[static_cast<std::size_t>(random_.below(runnable.size()))], time);
+bool Scheduler::run_next(Micros time_max) {
+  CHECK(current_ == nullptr);
+  runnable_.clear();
+  const Micros time = find_runnable(runnable_);
+  if (runnable_.empty() || time > time_max) return false;
+  run_one(*runnable_[static_cast<std::size_t>(random_.below(runnable_.size()))], time);
   return true;
 }
+
+bool Scheduler::step() { return run_next(kNever); }
 
 void Scheduler::run_until(Micros time) {
   static_cast<void>(run_until([] { return false; }, time));
@@ -192,13 +195,8 @@ void Scheduler::run_until(Micros time) {
 }
 
 bool Scheduler::run_until(const std::function<bool()>& condition, Micros time) {
-  CHECK(current_ == nullptr);
-  std::vector<SimLane*> runnable;
   while (!condition()) {
-    runnable.clear();
-    const Micros next = find_runnable(runnable);
-    if (runnable.empty() || next > time) return false;
-    run_one(*runnable[static_cast<std::size_t>(random_.below(runnable.size()))], next);
+    if (!run_next(time)) return false;
   }
   return true;
 }

@@ -116,6 +116,8 @@ class Scheduler {
   // Lanes that could run at the earliest time, and that time.
   Micros find_runnable(std::vector<SimLane*>& runnable) const;
   void run_one(SimLane& lane, Micros time);
+  // One task that is due at `time_max` or before, chosen by the seed; false when there is none.
+  bool run_next(Micros time_max);
 
   const std::uint64_t seed_;
   const SchedulerOptions options_;
@@ -125,6 +127,7 @@ class Scheduler {
   SimLane* current_ = nullptr;
   std::map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<SimLane>> dead_lanes_;  // of killed processes: references to them may be around
+  std::vector<SimLane*> runnable_;  // scratch of run_next()
   std::vector<std::function<void(NodeId)>> kill_listeners_;
   std::function<void()> after_step_;
   std::uint64_t next_post_ = 0;

@@ -48,6 +48,7 @@ std::string interleaving(std::uint64_t seed, std::uint64_t* trace) {
 
 TEST(Scheduler, Seeds_SameSame_OtherOther) {
   std::set<std::string> orders;
+  std::set<char> first_lanes;
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     std::uint64_t first = 0;
     std::uint64_t second = 0;
@@ -55,7 +56,9 @@ TEST(Scheduler, Seeds_SameSame_OtherOther) {
     EXPECT_EQ(order, interleaving(seed, &second)) << "seed " << seed;
     EXPECT_EQ(first, second) << "seed " << seed;
     orders.insert(order);
+    first_lanes.insert(order[0]);
   }
+  EXPECT_EQ(first_lanes.size(), 3U) << "of lanes that are due at the same time the seed chooses";
   EXPECT_GT(orders.size(), 15U);
 }
 
@@ -76,6 +79,14 @@ TEST(SimLane, PostAt_ByTime_NotEarlyAndInOrder) {
   scheduler.run_for(kSecond);
   EXPECT_EQ(ran, (std::vector<int>{-5, 10, 20, 30}));
   EXPECT_EQ(scheduler.now(), start + 15 * kMillisecond + kSecond);
+}
+
+TEST(SimLane, PostAt_TheEndOfTime_NeverWithinReach) {
+  Scheduler scheduler(1);
+  bool ran = false;
+  scheduler.lane(kOne, "loop").post_at(INT64_MAX, [&] { ran = true; });
+  scheduler.run_for(24 * 3600 * kSecond);
+  EXPECT_FALSE(ran);
 }
 
 TEST(Scheduler, TaskChain_PostsItselfForEver_TimeStillPasses) {
