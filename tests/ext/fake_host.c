@@ -1,8 +1,10 @@
 // A host whose SQLite is not one we can use, for tests of ext/host.cc through the real stub: it calls the extension's entry with a routine
 // table whose version, thread safety or default VFS it replaces.
 //   fake_host <libhiqlite.so> version=<number> | threadsafe=0 | vfs=<name> | second | real
-// `second` loads first with the real table, then with one of another SQLite. Prints the result code and the message.
+// `second` loads first with the real table, then with one of another SQLite. Prints the result code and the message, and "interposed" when
+// the core calls a libc function that this program defines as well (it must not, but with HQL_NO_DEEPBIND=1).
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,17 @@ static int catch_table(sqlite3* db, char** message, const sqlite3_api_routines* 
   (void)message;
   real_table = api;
   return SQLITE_OK;
+}
+
+// The core calls it to look for other copies of itself. Exported by this program, so it comes first in the global scope.
+__attribute__((visibility("default"))) int dl_iterate_phdr(int (*callback)(struct dl_phdr_info*, size_t, void*), void* data) {
+  static int (*real)(int (*)(struct dl_phdr_info*, size_t, void*), void*);
+  if (real == NULL) {
+    void* symbol = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+    memcpy(&real, &symbol, sizeof real);
+    puts("interposed");
+  }
+  return real(callback, data);
 }
 
 static int call(Init init, sqlite3* db, const sqlite3_api_routines* api) {

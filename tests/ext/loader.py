@@ -192,10 +192,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 class FakeHosts(unittest.TestCase):
     """Hosts that we refuse, through the real stub (tests/ext/fake_host.c)."""
 
-    def load(self, what):
-        result = hosts.run([os.path.join(hosts.BIN_DIR, "fake_host"), STUB, what])
+    def load(self, what, host=os.path.join(hosts.BIN_DIR, "fake_host"), **extra):
+        result = hosts.run([host, STUB, what], env=hosts.environment(**extra))
         self.assertEqual(result.returncode, 0, result.stderr)
-        return result.stdout
+        return result.stdout if extra else result.stdout.replace("interposed\n", "")
 
     def test_Host_Real_IsAccepted(self):
         self.assertEqual(self.load("real"), "256 \n")  # SQLITE_OK_LOAD_PERMANENTLY
@@ -218,6 +218,26 @@ class FakeHosts(unittest.TestCase):
         self.assertEqual(first, "256 ")
         self.assertRegex(second, r"^1 hiqlite: HQL_REFUSED: two copies of SQLite are in this process")
         self.assertIn("3.45.0 tries now", second)
+
+    @unittest.skipIf(hosts.SANITIZE, "sanitizers need HQL_NO_DEEPBIND")
+    def test_Core_HostDefinesFunctionOfLibc_CoreKeepsLibcs(self):
+        self.assertEqual(self.load("real", HQL_NO_DEEPBIND="0"), "256 \n")
+        self.assertEqual(self.load("real", HQL_NO_DEEPBIND="1"), "interposed\n256 \n")
+
+    @unittest.skipIf(hosts.SANITIZE or os.geteuid() != 0, "needs root and a build without sanitizer")
+    def test_Core_NoDeepbindUnderSetuid_IsIgnored(self):
+        folder = tempfile.mkdtemp(prefix="hql-setuid-", dir=hosts.BUILD_DIR)  # /tmp may be mounted nosuid
+        self.addCleanup(shutil.rmtree, folder)
+        host = shutil.copy(os.path.join(hosts.BIN_DIR, "fake_host"), folder)
+        os.chmod(folder, 0o755)
+        os.chown(host, 65534, 65534)
+        os.chmod(host, 0o4755)
+        if os.statvfs(folder).f_flag & os.ST_NOSUID:
+            self.skipTest("the build lies on a nosuid mount")
+        result = hosts.run([host, STUB, "real"], env=hosts.environment(HQL_NO_DEEPBIND="1"))
+        if "Permission denied" in result.stderr:
+            self.skipTest("another user cannot read the build")
+        self.assertEqual((result.returncode, result.stdout), (0, "256 \n"), result.stderr)
 
 
 @unittest.skipIf(hosts.SANITIZE, "a sanitizer brings its own allocator")
