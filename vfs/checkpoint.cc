@@ -1,0 +1,87 @@
+// Checkpoints: SQLite's own, on the internal connection (DESIGN section 7). The three syncs: the WAL before a backfill (SQLite's, at
+// synchronous=FULL), the database before a restart of the WAL (SQLite syncs it when it finishes a backfill, and only then is a restart
+// possible), the header of the new WAL before its first frame (publish.cc and the shim). Maintenance lane and close().
+#include <memory>
+
+#include "base/posix_env.h"
+#include "vfs/database_impl.h"
+
+namespace vfs {
+namespace {
+
+// How long a checkpoint waits for its turn as WRITER: transactions that wait for a quorum hold it for milliseconds.
+constexpr base::Micros kWriterWaitMax = 500 * base::kMillisecond;
+// A header torn by the applier makes SQLite ask for WRITER, which it does not get: a look later it is whole.
+constexpr int kTornHeaderTriesMax = 100;
+
+}  // namespace
+
+void DatabaseImpl::checkpoint(std::function<void(base::Status)> done) {
+  post(params_.maintenance, [this, done = std::move(done)]() mutable {
+    report<base::Status>(std::move(done), checkpoint_now(params_.env->now() + kWriterWaitMax));
+  });
+}
+
+base::Status DatabaseImpl::run_checkpoint(base::Micros deadline) {
+  struct Waiter {
+    base::Mutex mutex;
+    base::CondVar finished;
+    std::optional<base::Status> outcome GUARDED_BY(mutex);
+  };
+  const auto waiter = std::make_shared<Waiter>();  // shared by this thread and the task: either may be the last to use it
+  {
+    const base::MutexLock lock(mutex_);
+    HQL_TRY(usable());
+  }
+  post(params_.maintenance, [this, waiter, deadline] {
+    base::Status status = checkpoint_now(deadline);
+    const base::MutexLock lock(waiter->mutex);
+    waiter->outcome = std::move(status);
+    waiter->finished.notify_all();
+  });
+  const base::MutexLock lock(waiter->mutex);
+  while (!waiter->outcome) {
+    if (params_.env->now() >= deadline) return base::make_error(base::Code::kTimeout, "the checkpoint of " + params_.name + " is still running");
+    (void)waiter->finished.wait_until(waiter->mutex, deadline);
+  }
+  return *waiter->outcome;
+}
+
+base::Status DatabaseImpl::checkpoint_now(base::Micros writer_deadline) {
+  // base first: afterwards the WAL may be restarted, and what it held is then in the database.
+  const auto base = sync_point_now();
+  if (!base) return base.error();
+  HQL_ASSIGN(all, backfill(SQLITE_CHECKPOINT_PASSIVE));
+  if (all) return base::ok();
+  // Under load PASSIVE never reaches the end: the rest is done while nobody appends. Without waiting for readers.
+  if (!lock_for_maintenance(writer_deadline)) return base::ok();
+  const auto rest = backfill(SQLITE_CHECKPOINT_RESTART);
+  unlock_for_maintenance();
+  if (!rest) return rest.error();
+  return base::ok();
+}
+
+// True: every frame is in the database.
+base::Result<bool> DatabaseImpl::backfill(int mode) {
+  HQL_TRY(require_syncs_ok());
+  for (int attempt = 0;; ++attempt) {
+    int frames = -1;
+    int done = -1;
+    const int rc = sqlite3_wal_checkpoint_v2(connection_.get(), "main", mode, &frames, &done);
+    if (rc == SQLITE_OK) {
+      if (frames < 0) return named(base::make_error(base::Code::kInternal, "SQLite's checkpoint did not see a WAL"));
+      return frames == done;
+    }
+    if ((rc & 0xff) == SQLITE_BUSY) {
+      if (frames < 0 && attempt < kTornHeaderTriesMax) continue;
+      return false;
+    }
+    base::Error error = named(sqlite_error(connection_.get(), rc, "checkpoint"));
+    if ((rc & 0xff) == SQLITE_FULL) error.code = base::Code::kFull;
+    // Which of its writes or syncs failed is not known: none is tried again (R13).
+    if ((rc & 0xff) == SQLITE_IOERR) note_failed_sync();
+    return error;
+  }
+}
+
+}  // namespace vfs
