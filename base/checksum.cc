@@ -27,8 +27,7 @@ constexpr Tables make_tables() {
     tables[0][b] = crc;
   }
   for (std::size_t k = 1; k < 8; ++k)
-    for (std::size_t b = 0; b < 256; ++b)
-      tables[k][b] = (tables[k - 1][b] >> 8) ^ tables[0][tables[k - 1][b] & 0xFF];
+    for (std::size_t b = 0; b < 256; ++b) tables[k][b] = (tables[k - 1][b] >> 8) ^ tables[0][tables[k - 1][b] & 0xFF];
   return tables;
 }
 constexpr Tables kTables = make_tables();
@@ -80,6 +79,8 @@ std::uint32_t crc32c(ByteView bytes, std::uint32_t seed) {
   return crc32c_by_tables(bytes, seed);
 }
 
-std::uint64_t xxh3(ByteView bytes, std::uint64_t seed) { return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed); }
+std::uint64_t xxh3(ByteView bytes, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
 
 }  // namespace base

@@ -31,8 +31,8 @@ Result<Bytes> read_file(Env& env, const std::string& path, std::size_t size_max)
   HQL_ASSIGN(file, env.open(path, OpenMode::kReadOnly));
   HQL_ASSIGN(size, file->size());
   if (size > size_max) {
-    return make_error(Code::kTooLarge, path + ": " + std::to_string(size) + " bytes, at most " + std::to_string(size_max) +
-                                           " are expected");
+    return make_error(Code::kTooLarge, path + ": " + std::to_string(size) + " bytes, at most " +
+                                           std::to_string(size_max) + " are expected");
   }
   Bytes bytes(static_cast<std::size_t>(size));
   HQL_ASSIGN(got, file->read(0, bytes));

@@ -46,10 +46,10 @@ std::optional<Fault> pass_fault_point(int point);
 }  // namespace base
 
 #if defined(HQL_FAULTS)
-#define HQL_FAULT_POINT(name)                                    \
-  ([]() -> std::optional<::base::Fault> {                        \
-    static const int point = ::base::fault_position(name);       \
-    return ::base::pass_fault_point(point);                      \
+#define HQL_FAULT_POINT(name)                              \
+  ([]() -> std::optional<::base::Fault> {                  \
+    static const int point = ::base::fault_position(name); \
+    return ::base::pass_fault_point(point);                \
   }())
 #else
 #define HQL_FAULT_POINT(name) (std::optional<::base::Fault>())

@@ -19,13 +19,14 @@ namespace {
 
 constexpr std::array<std::string_view, 5> kLevelNames = {"debug", "info", "warn", "error", "off"};
 constexpr char kLevelLetters[] = "DIWE";
-constexpr std::size_t kLineSizeMax = 8192;  // a longer text is cut: a line must not become a page of somebody's terminal
+constexpr std::size_t kLineSizeMax =
+    8192;  // a longer text is cut: a line must not become a page of somebody's terminal
 
 std::atomic<Level> g_level{Level::kWarn};
 
 struct State {
   Mutex mutex;
-  Sink sink GUARDED_BY(mutex);              // empty: lines go to `fd`
+  Sink sink GUARDED_BY(mutex);  // empty: lines go to `fd`
   int fd GUARDED_BY(mutex) = STDERR_FILENO;
 };
 
@@ -40,8 +41,8 @@ std::string time_text(Micros wall_clock) {
   struct tm utc {};
   ::gmtime_r(&seconds, &utc);
   std::array<char, 80> text{};
-  std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
-                utc.tm_hour, utc.tm_min, utc.tm_sec, static_cast<int>(wall_clock % kSecond));
+  std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", utc.tm_year + 1900, utc.tm_mon + 1,
+                utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, static_cast<int>(wall_clock % kSecond));
   return text.data();
 }
 

@@ -48,7 +48,8 @@ thread_local const void* t_current_lane = nullptr;
 
 class ThreadLaneImpl final : public ThreadLane {
  public:
-  ThreadLaneImpl(std::string name, FailureHandler on_failure) : name_(std::move(name)), on_failure_(std::move(on_failure)) {
+  ThreadLaneImpl(std::string name, FailureHandler on_failure)
+      : name_(std::move(name)), on_failure_(std::move(on_failure)) {
     const AllSignalsBlocked blocked;
     thread_ = std::thread([this] { run(); });
   }
@@ -157,7 +158,8 @@ class ThreadLaneImpl final : public ThreadLane {
   std::uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
   Mutex join_mutex_;
-  std::thread thread_;  // set once in the constructor, joined under join_mutex_; declared last: it uses all of the above
+  std::thread
+      thread_;  // set once in the constructor, joined under join_mutex_; declared last: it uses all of the above
 };
 
 }  // namespace

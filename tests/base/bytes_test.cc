@@ -45,9 +45,15 @@ TEST(Bytes, RoundTrip_EveryField_Equal) {
 }
 
 TEST(Bytes, Varint_EdgeValues_RoundTripInShortestForm) {
-  const std::vector<std::pair<std::uint64_t, std::size_t>> cases = {
-      {0, 1}, {1, 1}, {127, 1}, {128, 2}, {16383, 2}, {16384, 3}, {std::uint64_t{1} << 62, 9}, {std::uint64_t{1} << 63, 10},
-      {UINT64_MAX, 10}};
+  const std::vector<std::pair<std::uint64_t, std::size_t>> cases = {{0, 1},
+                                                                    {1, 1},
+                                                                    {127, 1},
+                                                                    {128, 2},
+                                                                    {16383, 2},
+                                                                    {16384, 3},
+                                                                    {std::uint64_t{1} << 62, 9},
+                                                                    {std::uint64_t{1} << 63, 10},
+                                                                    {UINT64_MAX, 10}};
   for (const auto& [value, size] : cases) {
     Writer writer;
     writer.varint(value);
@@ -60,10 +66,10 @@ TEST(Bytes, Varint_EdgeValues_RoundTripInShortestForm) {
 
 TEST(Bytes, Varint_TooLongOrPadded_Bad) {
   const std::vector<Bytes> hostile = {
-      Bytes(11, std::byte{0xFF}),                                     // never ends
-      Bytes(10, std::byte{0xFF}),                                     // bits beyond 64
-      Bytes{std::byte{0x80}},                                         // cut off
-      Bytes{std::byte{0x80}, std::byte{0x00}},                        // zero in two bytes
+      Bytes(11, std::byte{0xFF}),               // never ends
+      Bytes(10, std::byte{0xFF}),               // bits beyond 64
+      Bytes{std::byte{0x80}},                   // cut off
+      Bytes{std::byte{0x80}, std::byte{0x00}},  // zero in two bytes
       Bytes{},
   };
   for (const Bytes& bytes : hostile) {
@@ -108,11 +114,21 @@ TEST(Bytes, Reader_RandomInput_StaysInsideAndEnds) {
     while (reader.ok() && reader.remaining() > 0) {
       const std::size_t before = reader.remaining();
       switch (random.below(5)) {
-        case 0: reader.u8(); break;
-        case 1: reader.u64(); break;
-        case 2: reader.varint(); break;
-        case 3: taken += reader.blob().size(); break;
-        default: taken += reader.raw(random.below(16) + 1).size(); break;
+        case 0:
+          reader.u8();
+          break;
+        case 1:
+          reader.u64();
+          break;
+        case 2:
+          reader.varint();
+          break;
+        case 3:
+          taken += reader.blob().size();
+          break;
+        default:
+          taken += reader.raw(random.below(16) + 1).size();
+          break;
       }
       ASSERT_TRUE(!reader.ok() || reader.remaining() < before);
     }

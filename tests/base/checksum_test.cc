@@ -23,12 +23,8 @@ TEST(Checksum, Crc32c_Rfc3720Vectors_Equal) {
     descending[i] = static_cast<std::byte>(31 - i);
   }
   const std::vector<std::pair<Bytes, std::uint32_t>> cases = {
-      {Bytes(32), 0x8A9136AA},
-      {Bytes(32, std::byte{0xFF}), 0x62A8AB43},
-      {ascending, 0x46DD794E},
-      {descending, 0x113FDB5C},
-      {copy_of(view_of("123456789")), 0xE3069283},
-      {Bytes(), 0},
+      {Bytes(32), 0x8A9136AA},  {Bytes(32, std::byte{0xFF}), 0x62A8AB43},    {ascending, 0x46DD794E},
+      {descending, 0x113FDB5C}, {copy_of(view_of("123456789")), 0xE3069283}, {Bytes(), 0},
   };
   for (const auto& [bytes, expected] : cases) {
     EXPECT_EQ(crc32c(bytes), expected);
@@ -44,7 +40,8 @@ TEST(Checksum, Crc32c_BothImplementations_AgreeAtEveryLengthAndAlignment) {
     for (const std::size_t size : std::vector<std::size_t>{0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 511, 4096}) {
       const ByteView part = ByteView(bytes).subspan(start, size);
       const auto seed = static_cast<std::uint32_t>(random.next());
-      ASSERT_EQ(crc32c(part, seed), crc32c_by_tables(part, seed)) << "seed " << kSeed << " start " << start << " size " << size;
+      ASSERT_EQ(crc32c(part, seed), crc32c_by_tables(part, seed))
+          << "seed " << kSeed << " start " << start << " size " << size;
     }
   }
 }

@@ -28,8 +28,8 @@ TEST_F(FaultTest, Table_AllRows_UniqueAndDescribed) {
 
 TEST_F(FaultTest, Spec_Malformed_RefusedByNameAndNothingArmed) {
   for (const char* spec : {"env.sync", "env.sync:", "env.sync:burn", "nowhere:eio", "env.sync:eio:0", "env.sync:eio:x",
-                           "env.sync:eio:1:2", "env.sync:delay_ms=", "env.sync:delay_ms=-1", "env.sync:delay_ms=99999999",
-                           "env.sync:eio:+", "env.sync:eio,env.write:burn", ","}) {
+                           "env.sync:eio:1:2", "env.sync:delay_ms=", "env.sync:delay_ms=-1",
+                           "env.sync:delay_ms=99999999", "env.sync:eio:+", "env.sync:eio,env.write:burn", ","}) {
     const Status armed = arm_faults(spec);
     ASSERT_FALSE(armed) << spec;
     EXPECT_EQ(armed.error().code, Code::kConfig);

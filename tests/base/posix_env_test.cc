@@ -27,7 +27,8 @@ std::vector<int> descriptors_of(const std::string& path) {
   std::vector<int> found;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     std::error_code gone;
-    if (std::filesystem::read_symlink(entry.path(), gone) == path) found.push_back(std::stoi(entry.path().filename().string()));
+    if (std::filesystem::read_symlink(entry.path(), gone) == path)
+      found.push_back(std::stoi(entry.path().filename().string()));
   }
   return found;
 }

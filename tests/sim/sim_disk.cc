@@ -17,7 +17,7 @@ using base::Status;
 
 namespace {
 
-constexpr std::array<std::string_view, kDiskOpCount> kOpNames = {"open",   "read",   "write",    "sync",    "truncate",
+constexpr std::array<std::string_view, kDiskOpCount> kOpNames = {"open",   "read",   "write",  "sync",     "truncate",
                                                                  "create", "rename", "remove", "make_dir", "sync_dir"};
 constexpr std::uint64_t kFileSizeMax = std::uint64_t{4} << 30;  // of one simulated file: it lives in memory, twice
 
@@ -202,7 +202,8 @@ std::size_t SimDisk::fitting(const SimFile& file, std::uint64_t offset, std::siz
   return end_max > offset ? static_cast<std::size_t>(end_max - offset) : 0;
 }
 
-Status SimDisk::do_write(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t offset, base::ByteView bytes) {
+Status SimDisk::do_write(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t offset,
+                         base::ByteView bytes) {
   HQL_ASSIGN(verdict, begin(life, DiskOp::kWrite, path, bytes.size()));
   if (offset > kFileSizeMax || bytes.size() > kFileSizeMax - offset)
     return make_error(Code::kIo, "write " + path + ": File too large");
@@ -233,7 +234,8 @@ Status SimDisk::do_sync(const LifePtr& life, const std::string& path, SimFile& f
 Status SimDisk::do_truncate(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t size) {
   HQL_ASSIGN(verdict, begin(life, DiskOp::kTruncate, path, 0));
   if (size > kFileSizeMax) return make_error(Code::kIo, "truncate " + path + ": File too large");
-  if (size > file.size() && fitting(file, file.size(), static_cast<std::size_t>(size - file.size())) < size - file.size())
+  if (size > file.size() &&
+      fitting(file, file.size(), static_cast<std::size_t>(size - file.size())) < size - file.size())
     return make_error(Code::kFull, "truncate " + path + ": No space left on device");
   file.truncate(size);
   return finish(verdict);
@@ -297,7 +299,8 @@ Result<std::vector<std::string>> SimDisk::do_list(const LifePtr& life, const std
   if (!is_dir(path)) return not_found("list", path).error();
   std::vector<std::string> names;
   for (const auto& [name, inode] : live_)
-    if (name != path && parent_of(name) == path) names.push_back(path == "/" ? name.substr(1) : name.substr(path.size() + 1));
+    if (name != path && parent_of(name) == path)
+      names.push_back(path == "/" ? name.substr(1) : name.substr(path.size() + 1));
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -357,7 +360,9 @@ std::uint64_t SimDisk::digest() const {
   return digest;
 }
 
-Garbage SimDisk::garbage_of(const std::string& path) const { return options_.garbage ? options_.garbage(path) : Garbage::kSector; }
+Garbage SimDisk::garbage_of(const std::string& path) const {
+  return options_.garbage ? options_.garbage(path) : Garbage::kSector;
+}
 
 void SimDisk::trace(const std::string& line) const {
   if (trace_) trace_(line);

@@ -24,7 +24,18 @@
 
 namespace sim {
 
-enum class DiskOp : std::uint8_t { kOpen, kRead, kWrite, kSync, kTruncate, kCreate, kRename, kRemove, kMakeDir, kSyncDir };
+enum class DiskOp : std::uint8_t {
+  kOpen,
+  kRead,
+  kWrite,
+  kSync,
+  kTruncate,
+  kCreate,
+  kRename,
+  kRemove,
+  kMakeDir,
+  kSyncDir
+};
 inline constexpr std::size_t kDiskOpCount = 10;
 std::string_view disk_op_name(DiskOp op);
 
@@ -40,14 +51,14 @@ enum class CrashPoint : std::uint8_t {
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual base::Micros now() = 0;         // monotonic, of this process
+  virtual base::Micros now() = 0;  // monotonic, of this process
   virtual base::Micros wall_clock() = 0;
   virtual void spend(base::Micros time) = 0;  // the caller's lane was busy for so long
 };
 
 struct DiskOptions {
-  std::string root = "/data";                // exists, durably, from the start
-  std::uint64_t capacity = UINT64_MAX;       // bytes
+  std::string root = "/data";           // exists, durably, from the start
+  std::uint64_t capacity = UINT64_MAX;  // bytes
   // By path; Garbage::kSector for all when empty.
   std::function<Garbage(const std::string& path)> garbage;
   // Time that an operation takes; none when empty.
@@ -95,7 +106,9 @@ class SimDisk {
   void fail_next(DiskOp op, int count = 1, base::Code code = base::Code::kIo, std::string path_part = {});
   void set_fault_rates(DiskFaultRates rates) { rates_ = rates; }
   void set_capacity(std::uint64_t bytes) { options_.capacity = bytes; }
-  void set_latency(std::function<base::Micros(DiskOp op, std::size_t size)> latency) { options_.latency = std::move(latency); }
+  void set_latency(std::function<base::Micros(DiskOp op, std::size_t size)> latency) {
+    options_.latency = std::move(latency);
+  }
 
   // Bit rot: flips bits of one byte on the disk. Errors: kNotFound (no such file, no such byte).
   base::Status rot(const std::string& path, std::uint64_t offset, std::byte mask = std::byte{0x10});
@@ -104,7 +117,7 @@ class SimDisk {
 
   // For tests: all files as a process would see them, and as the disk holds them. Directories are not listed.
   [[nodiscard]] std::vector<std::string> paths() const;
-  [[nodiscard]] base::Bytes cached(const std::string& path) const;   // empty when there is none
+  [[nodiscard]] base::Bytes cached(const std::string& path) const;  // empty when there is none
   [[nodiscard]] base::Bytes durable(const std::string& path) const;
   [[nodiscard]] std::uint64_t used_bytes() const;
   // Of every name and byte, cached and durable: equal after equal runs.
@@ -151,7 +164,8 @@ class SimDisk {
   base::Result<Inode> do_open(const LifePtr& life, const std::string& path, base::OpenMode mode);
   base::Result<std::size_t> do_read(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t offset,
                                     base::MutableByteView out);
-  base::Status do_write(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t offset, base::ByteView bytes);
+  base::Status do_write(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t offset,
+                        base::ByteView bytes);
   base::Status do_sync(const LifePtr& life, const std::string& path, SimFile& file);
   base::Status do_truncate(const LifePtr& life, const std::string& path, SimFile& file, std::uint64_t size);
   base::Status do_remove(const LifePtr& life, const std::string& path);

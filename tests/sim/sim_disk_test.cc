@@ -12,8 +12,8 @@
 namespace sim {
 namespace {
 
-using base::ByteView;
 using base::Bytes;
+using base::ByteView;
 using base::Code;
 using base::OpenMode;
 
@@ -60,7 +60,9 @@ TEST(SimDisk, PowerCut_UnsyncedSectors_EachOldNewOrGarbage) {
     std::vector<char> pattern;
     for (std::size_t sector = 0; sector < kSectors; ++sector) {
       const ByteView bytes = ByteView(after).subspan(sector * kSectorSize, kSectorSize);
-      const auto all = [&](char c) { return std::all_of(bytes.begin(), bytes.end(), [c](std::byte b) { return b == std::byte(c); }); };
+      const auto all = [&](char c) {
+        return std::all_of(bytes.begin(), bytes.end(), [c](std::byte b) { return b == std::byte(c); });
+      };
       pattern.push_back(all('o') ? 'o' : all('n') ? 'n' : 'g');
     }
     patterns.insert(pattern);
@@ -93,7 +95,9 @@ TEST(SimDisk, Garbage_WrittenBytesOnly_RestOfTheSectorIntact) {
   bool garbage = false;
   for (std::uint64_t seed = 0; seed < scaled(200); ++seed) {
     DiskOptions options;
-    options.garbage = [](const std::string& path) { return path == "/data/db" ? Garbage::kWrittenBytes : Garbage::kNone; };
+    options.garbage = [](const std::string& path) {
+      return path == "/data/db" ? Garbage::kWrittenBytes : Garbage::kNone;
+    };
     SimDisk disk(seed, options);
     auto env = disk.boot();
     const auto db = make_synced(*env, "/data/db", filled(kSectorSize, 'o'));
@@ -263,7 +267,9 @@ TEST(SimDisk, Rot_OneByte_SeenByTheNextReadFromDisk) {
 
 TEST(SimDisk, Latency_Operations_MoveTheClock) {
   DiskOptions options;
-  options.latency = [](DiskOp op, std::size_t size) { return op == DiskOp::kSync ? base::kSecond : base::Micros(size); };
+  options.latency = [](DiskOp op, std::size_t size) {
+    return op == DiskOp::kSync ? base::kSecond : base::Micros(size);
+  };
   SimDisk disk(1, options);
   auto env = disk.boot();
   const base::Micros start = env->now();
@@ -303,7 +309,8 @@ TEST(SimDisk, CrashEverywhere_WriteFileAtomic_WholeOldOrWholeNew) {
   for (std::uint64_t seed = 0; seed < scaled(60); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     const std::uint64_t crashes = crash_everywhere(
-        seed, write_old, [](base::Env& env) { return base::write_file_atomic(env, "/data", "meta", filled(2000, 'n')); },
+        seed, write_old,
+        [](base::Env& env) { return base::write_file_atomic(env, "/data", "meta", filled(2000, 'n')); },
         [&](base::Env& env, bool finished) {
           const Bytes found = content(env, "/data/meta");
           ASSERT_TRUE(found == filled(2000, 'n') || (!finished && found == filled(2000, 'o')));

@@ -8,8 +8,8 @@
 namespace sim {
 namespace {
 
-constexpr std::size_t kVersionsMax = 3;   // more versions of one unsynced sector add nothing that three do not show
-constexpr std::size_t kSizesMax = 16;     // the same for sizes; a random one gives way
+constexpr std::size_t kVersionsMax = 3;  // more versions of one unsynced sector add nothing that three do not show
+constexpr std::size_t kSizesMax = 16;    // the same for sizes; a random one gives way
 
 // Bytes of `from` that lie in `sector`, zeros where it has none.
 std::array<std::byte, kSectorSize> sector_of(const base::Bytes& from, std::size_t sector) {
@@ -29,7 +29,8 @@ void put_sector(base::Bytes& to, std::size_t sector, const std::array<std::byte,
   std::copy_n(bytes.begin(), size, to.begin() + static_cast<std::ptrdiff_t>(begin));
 }
 
-void put_garbage(std::array<std::byte, kSectorSize>& sector, std::size_t first, std::size_t last, base::Random& random) {
+void put_garbage(std::array<std::byte, kSectorSize>& sector, std::size_t first, std::size_t last,
+                 base::Random& random) {
   for (std::size_t i = first; i < last; ++i) sector[i] = static_cast<std::byte>(random.next());
 }
 

@@ -46,7 +46,7 @@ class SimFile {
  private:
   using Sector = std::array<std::byte, kSectorSize>;
   struct Dirty {
-    std::vector<Sector> versions;   // between the disk's and the cache's, oldest first; at most kVersionsMax
+    std::vector<Sector> versions;     // between the disk's and the cache's, oldest first; at most kVersionsMax
     std::size_t first = kSectorSize;  // bytes of the sector that were written: first .. last - 1
     std::size_t last = 0;
   };
@@ -59,7 +59,8 @@ class SimFile {
   base::Bytes cache_;
   base::Bytes durable_;
   std::map<std::size_t, Dirty> dirty_;  // by sector number
-  std::vector<std::uint64_t> sizes_;    // that the file had since the size on the disk was last made durable, the newest is the cache's
+  std::vector<std::uint64_t>
+      sizes_;  // that the file had since the size on the disk was last made durable, the newest is the cache's
 };
 
 }  // namespace sim

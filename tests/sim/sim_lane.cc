@@ -61,7 +61,8 @@ struct Scheduler::Node {
   bool paused = false;
 };
 
-Scheduler::Scheduler(std::uint64_t seed, SchedulerOptions options) : seed_(seed), options_(options), random_(base::mix64(seed)) {
+Scheduler::Scheduler(std::uint64_t seed, SchedulerOptions options)
+    : seed_(seed), options_(options), random_(base::mix64(seed)) {
   CHECK(options_.task_cost_max > 0);
 }
 
@@ -137,7 +138,9 @@ void SimLane::post_at_global(Micros time, base::Task task) { scheduler_.enqueue(
 
 bool SimLane::is_current() const { return scheduler_.current_ == this; }
 
-Micros SimLane::next_time() const { return tasks_.empty() ? Scheduler::kNever : std::max(busy_until_, tasks_.begin()->first.first); }
+Micros SimLane::next_time() const {
+  return tasks_.empty() ? Scheduler::kNever : std::max(busy_until_, tasks_.begin()->first.first);
+}
 
 void Scheduler::enqueue(SimLane& lane, Micros time, base::Task task) {
   if (!lane.alive_) return;

@@ -42,7 +42,8 @@ class SimLane final : public base::Lane {
   friend class Scheduler;
   using Key = std::pair<Micros, std::uint64_t>;  // due at (global time), number of the post
 
-  SimLane(Scheduler& scheduler, NodeId node, std::string name) : scheduler_(scheduler), node_(node), name_(std::move(name)) {}
+  SimLane(Scheduler& scheduler, NodeId node, std::string name)
+      : scheduler_(scheduler), node_(node), name_(std::move(name)) {}
   [[nodiscard]] Micros next_time() const;  // when its next task could run; kNever when it has none
 
   Scheduler& scheduler_;
@@ -127,7 +128,7 @@ class Scheduler {
   SimLane* current_ = nullptr;
   std::map<NodeId, std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<SimLane>> dead_lanes_;  // of killed processes: references to them may be around
-  std::vector<SimLane*> runnable_;  // scratch of run_next()
+  std::vector<SimLane*> runnable_;                    // scratch of run_next()
   std::vector<std::function<void(NodeId)>> kill_listeners_;
   std::function<void()> after_step_;
   std::uint64_t next_post_ = 0;

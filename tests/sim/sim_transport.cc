@@ -101,7 +101,8 @@ bool SimNetwork::wanted(const Link& link) {
 
 Micros SimNetwork::delay() {
   Micros time = random_.between(options_.delay_min, options_.delay_max);
-  if (random_.chance(options_.slow_ppm, 1000000)) time *= random_.between(2, std::max<std::int64_t>(2, options_.slow_factor));
+  if (random_.chance(options_.slow_ppm, 1000000))
+    time *= random_.between(2, std::max<std::int64_t>(2, options_.slow_factor));
   return time;
 }
 
@@ -124,7 +125,8 @@ void SimNetwork::in_world(Micros time, base::Task task) {
 void SimNetwork::plan_connect(Link& link) {
   if (link.phase != Phase::kIdle || !wanted(link)) return;
   link.phase = Phase::kWaiting;
-  in_world(scheduler_.now() + random_.between(options_.reconnect_min, options_.reconnect_max), [this, &link] { begin_connect(link); });
+  in_world(scheduler_.now() + random_.between(options_.reconnect_min, options_.reconnect_max),
+           [this, &link] { begin_connect(link); });
 }
 
 void SimNetwork::begin_connect(Link& link) {
@@ -157,7 +159,8 @@ void SimNetwork::answer_hello(Link& link, std::uint64_t epoch, const PeerInfo& f
   Endpoint& self = *endpoint(link.ends[1]);
   PeerInfo info = self.self;
   info.hello = self.handler->make_hello();
-  on_loop(link.ends[0], scheduler_.now() + delay(), [this, &link, epoch, first, info] { finish_connect(link, epoch, first, info); });
+  on_loop(link.ends[0], scheduler_.now() + delay(),
+          [this, &link, epoch, first, info] { finish_connect(link, epoch, first, info); });
 }
 
 void SimNetwork::finish_connect(Link& link, std::uint64_t epoch, const PeerInfo& first, const PeerInfo& second) {
@@ -295,7 +298,8 @@ bool SimNetwork::send(Endpoint& from, NodeId to, Channel channel, base::SharedBy
 }
 
 void SimNetwork::schedule_pump(Link& link, std::size_t side, std::size_t channel, Micros time) {
-  on_loop(link.ends[side], time, [this, &link, epoch = link.epoch, side, channel] { pump(link, epoch, side, channel); });
+  on_loop(link.ends[side], time,
+          [this, &link, epoch = link.epoch, side, channel] { pump(link, epoch, side, channel); });
 }
 
 // Delivers one frame, if one is due: every frame has a pump of its own, and held frames get another one later.
@@ -307,7 +311,8 @@ void SimNetwork::pump(Link& link, std::uint64_t epoch, std::size_t side, std::si
   pipe.frames.pop_front();
   pipe.bytes -= frame->size();
   ++stats_.delivered;
-  endpoint(link.ends[side])->handler->on_frame(link.ends[1 - side], channel == 0 ? Channel::kControl : Channel::kData, *frame);
+  endpoint(link.ends[side])
+      ->handler->on_frame(link.ends[1 - side], channel == 0 ? Channel::kControl : Channel::kData, *frame);
 }
 
 void SimNetwork::hold_back(Link& link, std::size_t side, Micros time) {
@@ -329,11 +334,12 @@ void SimNetwork::set_blocked(NodeId from, NodeId to) {
   if (link.blocked[side]) return;
   link.blocked[side] = true;
   const std::uint64_t number = ++link.block_number[side];
-  in_world(scheduler_.now() + random_.between(options_.blocked_break_min, options_.blocked_break_max), [this, &link, side, number] {
-    if (!link.blocked[side] || link.block_number[side] != number) return;
-    const Micros first = random_.between(0, options_.notice_max);
-    break_link(link, first, random_.between(0, options_.notice_max));
-  });
+  in_world(scheduler_.now() + random_.between(options_.blocked_break_min, options_.blocked_break_max),
+           [this, &link, side, number] {
+             if (!link.blocked[side] || link.block_number[side] != number) return;
+             const Micros first = random_.between(0, options_.notice_max);
+             break_link(link, first, random_.between(0, options_.notice_max));
+           });
 }
 
 void SimNetwork::block(NodeId from, NodeId to) { set_blocked(from, to); }

@@ -20,25 +20,25 @@
 namespace sim {
 
 struct NetworkOptions {
-  Micros delay_min = 100;                     // of one frame, one way
+  Micros delay_min = 100;  // of one frame, one way
   Micros delay_max = 2 * base::kMillisecond;
-  std::uint32_t slow_ppm = 5000;              // frames per million that take up to slow_factor times as long
+  std::uint32_t slow_ppm = 5000;  // frames per million that take up to slow_factor times as long
   std::int64_t slow_factor = 20;
-  std::uint32_t break_ppm = 0;                // frames per million in whose place the connection breaks
-  std::uint64_t bytes_per_micro = 100;        // bandwidth of one stream
+  std::uint32_t break_ppm = 0;          // frames per million in whose place the connection breaks
+  std::uint64_t bytes_per_micro = 100;  // bandwidth of one stream
   Micros reconnect_min = 10 * base::kMillisecond;
   Micros reconnect_max = 500 * base::kMillisecond;
-  Micros blocked_break_min = base::kSecond;   // a blocked direction breaks the connection after so long
+  Micros blocked_break_min = base::kSecond;  // a blocked direction breaks the connection after so long
   Micros blocked_break_max = 5 * base::kSecond;
-  Micros notice_max = 3 * base::kSecond;      // a side that hears nothing any more notices within this
+  Micros notice_max = 3 * base::kSecond;           // a side that hears nothing any more notices within this
   std::size_t queue_max = std::size_t{256} << 20;  // bytes on the way in one stream; send() then says false
 };
 
 struct NetworkStats {
   std::uint64_t sent = 0;
   std::uint64_t delivered = 0;
-  std::uint64_t refused = 0;      // send() said false
-  std::uint64_t connects = 0;     // connections that both sides accepted
+  std::uint64_t refused = 0;   // send() said false
+  std::uint64_t connects = 0;  // connections that both sides accepted
   std::uint64_t breaks = 0;
 };
 
@@ -102,9 +102,9 @@ class SimNetwork {
   struct Link {
     NodeId ends[2];
     Phase phase = Phase::kIdle;
-    std::uint64_t epoch = 0;  // of the connection; tasks of an older one do nothing
-    Side sides[2];            // sides[i] belongs to ends[i]
-    bool blocked[2] = {};     // frames that would arrive at ends[i]
+    std::uint64_t epoch = 0;             // of the connection; tasks of an older one do nothing
+    Side sides[2];                       // sides[i] belongs to ends[i]
+    bool blocked[2] = {};                // frames that would arrive at ends[i]
     std::uint64_t block_number[2] = {};  // tells a block from a later one
     Micros clogged_until[2] = {};
   };
@@ -130,7 +130,7 @@ class SimNetwork {
   // The life of a connection, in order. Each step is a task and checks that its epoch still counts.
   void plan_connect(Link& link);
   void begin_connect(Link& link);
-  void send_hello(Link& link, std::uint64_t epoch);                               // on the first's loop
+  void send_hello(Link& link, std::uint64_t epoch);                                 // on the first's loop
   void answer_hello(Link& link, std::uint64_t epoch, const base::PeerInfo& first);  // on the second's
   void finish_connect(Link& link, std::uint64_t epoch, const base::PeerInfo& first, const base::PeerInfo& second);
   void accept_connect(Link& link, std::uint64_t epoch, const base::PeerInfo& first);

@@ -34,13 +34,14 @@ class Peer final : public base::TransportHandler {
  public:
   struct Connection {
     PeerInfo info;
-    std::uint64_t number = 0;         // of connections to this peer, in this process
-    std::uint64_t next_out[2] = {};   // frames sent, by channel
-    std::uint64_t next_in[2] = {};    // frames seen, by channel
-    std::uint64_t their_number = 0;   // the sender's own number of this connection, from its first frame
+    std::uint64_t number = 0;        // of connections to this peer, in this process
+    std::uint64_t next_out[2] = {};  // frames sent, by channel
+    std::uint64_t next_in[2] = {};   // frames seen, by channel
+    std::uint64_t their_number = 0;  // the sender's own number of this connection, from its first frame
   };
 
-  Peer(Scheduler& scheduler, SimNetwork& network, NodeId id, std::uint64_t boot) : lane_(scheduler.lane(id, "loop")), id_(id) {
+  Peer(Scheduler& scheduler, SimNetwork& network, NodeId id, std::uint64_t boot)
+      : lane_(scheduler.lane(id, "loop")), id_(id) {
     PeerInfo self;
     self.id = id;
     self.incarnation = base::Incarnation(100 + id.value);
@@ -428,23 +429,40 @@ class Chaos {
   void one_fault(NodeId a, NodeId b) {
     Peer* const peer = peers_[a].get();
     switch (random_.below(12)) {
-      case 0: scheduler_.pause(a); break;
-      case 1: scheduler_.resume(a); break;
-      case 2: network_.heal_all(); break;
-      case 3: if (peer == nullptr) start(a); break;
-      case 4: if (peer != nullptr) peer->refuse_ = 1; break;
+      case 0:
+        scheduler_.pause(a);
+        break;
+      case 1:
+        scheduler_.resume(a);
+        break;
+      case 2:
+        network_.heal_all();
+        break;
+      case 3:
+        if (peer == nullptr) start(a);
+        break;
+      case 4:
+        if (peer != nullptr) peer->refuse_ = 1;
+        break;
       case 5:
         if (peer == nullptr) break;
         scheduler_.kill(a);
         peers_[a].reset();
         break;
-      case 6: if (a != b) network_.block(a, b); break;
-      case 7: if (a != b) network_.clog(a, b, random_.between(0, 2 * kSecond)); break;
-      case 8: if (a != b) network_.break_connection(a, b); break;
+      case 6:
+        if (a != b) network_.block(a, b);
+        break;
+      case 7:
+        if (a != b) network_.clog(a, b, random_.between(0, 2 * kSecond));
+        break;
+      case 8:
+        if (a != b) network_.break_connection(a, b);
+        break;
       case 9:
         if (peer != nullptr && a != b) peer->post([peer, b] { peer->transport_->disconnect(b); });
         break;
-      default: break;  // a round without a fault
+      default:
+        break;  // a round without a fault
     }
   }
 
