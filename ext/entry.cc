@@ -10,9 +10,7 @@
 #include "ext/host.h"
 #include "ext/lifecycle.h"
 #include "ext/single_copy.h"
-#if defined(HQL_WITH_VFS)
 #include "vfs/shim.h"
-#endif
 
 namespace ext {
 namespace {
@@ -27,26 +25,10 @@ int fail(char** message, const sqlite3_api_routines* api, const base::Error& err
   return SQLITE_ERROR;
 }
 
-base::Status register_vfs() {
-#if defined(HQL_WITH_VFS)
-  return vfs::register_vfs();
-#else
-  return base::ok();
-#endif
-}
-
-base::Status check_opened([[maybe_unused]] sqlite3* db) {
-#if defined(HQL_WITH_VFS)
-  return vfs::check_opened(db);
-#else
-  return base::ok();
-#endif
-}
-
 // What sqlite3_auto_extension() runs on every connection that the process opens from now on. An error fails that open.
 int open_connection(sqlite3* db, char** message, const sqlite3_api_routines* api) noexcept {
   try {
-    if (auto opened = check_opened(db); !opened) return fail(message, api, opened.error());
+    if (auto opened = vfs::check_opened(db); !opened) return fail(message, api, opened.error());
     if (auto registered = register_functions(db); !registered) return fail(message, api, registered.error());
     return SQLITE_OK;
   } catch (const std::exception& exception) {
@@ -65,7 +47,7 @@ base::Status ensure_functions(sqlite3* db) {
 
 // Registered in this order because the last two cannot be undone.
 base::Status register_all(sqlite3* db) {
-  HQL_TRY(register_vfs());
+  HQL_TRY(vfs::register_vfs());
   HQL_TRY(register_functions(db));
   HQL_TRY(install_lifecycle());
   if (sqlite3_auto_extension(reinterpret_cast<void (*)()>(open_connection)) != SQLITE_OK)

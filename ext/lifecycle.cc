@@ -1,6 +1,7 @@
 // Exit and fork of the host process (ext/lifecycle.h).
 #include "ext/lifecycle.h"
 
+#include <openssl/crypto.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -64,7 +65,10 @@ void register_stop(std::function<void()> stop) {
   Registry& all = registry();
   const base::MutexLock lock(all.mutex);
   all.stops.push_back(std::move(stop));
-  if (!std::exchange(all.exit_handler_installed, true)) std::atexit(run_stops);
+  if (std::exchange(all.exit_handler_installed, true)) return;
+  // Handlers run in reverse order. OpenSSL's must not run before ours: either it is installed already, or it will never be.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
+  std::atexit(run_stops);
 }
 
 void register_fork_child(std::function<bool()> close) {

@@ -13,8 +13,8 @@ base::Status install_lifecycle();
 
 // `stop` runs when the process exits (exit(), return from main, the interpreter's end), on the exiting thread, last registered first.
 // It refuses new work, fails waiters and joins threads, within 2 s; it must not touch the host's connections or statements.
-// The exit handler itself is installed by the first call, so call it after the libraries with exit handlers of their own (OpenSSL) are
-// initialised: handlers run in reverse order. Registered functions are never destroyed. Any thread.
+// The exit handler itself is installed by the first call, and runs before those of the libraries we use (OpenSSL). Registered functions
+// are never destroyed. Any thread.
 void register_stop(std::function<void()> stop);
 
 // `close` runs in a forked child, on its only thread, before fork() returns there. It closes the descriptors that the child inherited from
