@@ -44,8 +44,14 @@ class ExecutorScope {
 };
 
 // The last error of ours on this thread (hql_last_error()), and of one connection (sqlite3*).
+// SQLite keeps no text of a VFS: a failed COMMIT has SQLite's own sentence in sqlite3_errmsg() and our number in its extended code; the
+// text is here, in xGetLastError of the VFS, and once in the host's sqlite3_log().
 base::Error last_error();
+bool has_last_error();
 void set_last_error(const base::Error& error);
+void clear_last_error();
+// The last error on a managed connection, by any thread; empty message: none.
+base::Error last_error_of(void* db);
 
 // What a connection's main database is. `db` is a sqlite3*.
 struct ConnectionInfo {

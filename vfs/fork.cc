@@ -1,0 +1,38 @@
+// The flag of a forked child (vfs/fork.h).
+#include "vfs/fork.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+
+namespace vfs {
+namespace {
+
+std::atomic<bool> forked{false};
+std::atomic<bool> watching{false};
+
+void child_handler() { mark_forked_child(); }
+
+}  // namespace
+
+base::Status watch_for_fork() {
+  if (watching.exchange(true)) return base::ok();
+  if (::pthread_atfork(nullptr, nullptr, child_handler) != 0) {
+    watching.store(false);
+    return base::make_error(base::Code::kInternal, "pthread_atfork: out of memory");
+  }
+  return base::ok();
+}
+
+void mark_forked_child() noexcept { forked.store(true, std::memory_order_relaxed); }
+bool in_forked_child() noexcept { return forked.load(std::memory_order_relaxed); }
+
+base::Error forked_error() {
+  return base::make_error(base::Code::kForked,
+                          "process " + std::to_string(::getpid()) + " was forked from the owner of the node (now process " +
+                              std::to_string(::getppid()) + "); open databases and start a node after the fork, not before");
+}
+
+}  // namespace vfs
