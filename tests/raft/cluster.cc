@@ -15,6 +15,7 @@ const Entry* Disk::find(Index index) const {
 
 Node& Cluster::add(Member member, raft::Options options, Disk disk) {
   Node& node = nodes[member];
+  node = Node{};
   options.self = member;
   node.member = member;
   node.options = options;
