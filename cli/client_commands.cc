@@ -16,14 +16,14 @@ using Json = nlohmann::ordered_json;
 
 constexpr long kDefaultTimeoutMs = 10'000;
 constexpr long kTimeoutMsMax = 24L * 3600 * 1000;
-constexpr std::uint32_t kGraceMs = 5'000;
+constexpr long kGraceMs = 5'000;
 
 Result<Bytes> ask(const node::Config& config, ext::Op op, base::ByteView arguments, long timeout_ms) {
   base::Writer request;
   request.u8(static_cast<std::uint8_t>(op));
   request.raw(arguments);
-  HQL_ASSIGN(reply, net::local_call(config.data_dir + "/sock", request.view(), static_cast<std::uint32_t>(timeout_ms) + kGraceMs));
-  return ext::decode_reply(reply);
+  HQL_ASSIGN(client, net::LocalClient::connect(config.data_dir + "/sock", timeout_ms + kGraceMs));
+  return client->call(request.view(), timeout_ms + kGraceMs);
 }
 
 std::string shown(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }

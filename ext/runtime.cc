@@ -141,6 +141,12 @@ Result<Bytes> call_owned(const Owned& owned, Op op, const Bytes& request, std::u
   return *answer->reply;
 }
 
+// One connection per call: an attached process is a shell or a script, not a server.
+Result<Bytes> call_attached(const std::string& data_dir, base::ByteView request, std::uint32_t timeout_ms) {
+  HQL_ASSIGN(client, net::LocalClient::connect(data_dir + "/sock", timeout_ms));
+  return client->call(request, timeout_ms);
+}
+
 }  // namespace
 
 Result<base::NodeId> start_node(const std::optional<std::string>& given) {
@@ -205,8 +211,7 @@ void stop_all_nodes() {
 Status attach_to_owner(const std::string& data_dir) {
   base::Writer out;
   out.u8(static_cast<std::uint8_t>(Op::kStatus));
-  const auto reply = net::local_call(data_dir + "/sock", out.view(), kAnswerGraceMs);
-  if (!reply) return reply.error();
+  HQL_TRY(call_attached(data_dir, out.view(), kAnswerGraceMs));
   Table& all = table();
   const base::MutexLock lock(all.mutex);
   all.attached = data_dir;
@@ -226,8 +231,7 @@ Result<Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t t
     data_dir = all.attached;
   }
   if (data_dir.empty()) return not_started();
-  HQL_ASSIGN(reply, net::local_call(data_dir + "/sock", request.view(), timeout_ms + kAnswerGraceMs));
-  return decode_reply(reply);
+  return call_attached(data_dir, request.view(), timeout_ms + kAnswerGraceMs);
 }
 
 node::Config config_of(sqlite3* db) {

@@ -31,14 +31,11 @@ enum class Op : std::uint8_t {
 };
 inline constexpr std::uint8_t kOpLast = 13;
 
-// request: | op u8 | arguments |     reply: | 1 u8 | result |  or  | 0 u8 | code u8 | sqlite code u32 | text |
+// request: | op u8 | arguments |, as drawn above; the reply is the result alone. Errors travel as the local socket carries them.
 using Answered = std::function<void(base::Result<base::Bytes>)>;
 
 // Runs one request on `node`. kProtocol for a malformed one (hostile input, R18).
 void serve(node::Node& node, base::ByteView request, Answered done);
-
-base::Bytes encode_reply(const base::Result<base::Bytes>& reply);
-base::Result<base::Bytes> decode_reply(base::ByteView bytes);
 
 // The JSON texts of SQL.md.
 std::string status_json(const node::NodeStatus& status, const node::Config& config);

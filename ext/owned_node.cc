@@ -1,0 +1,197 @@
+// See owned_node.h. Start order: directory -> lanes -> log and identity -> address -> databases -> shim -> socket -> run. stop() undoes it
+// backwards; whoever is called by a part is stopped after it.
+#include "ext/owned_node.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/checksum.h"
+#include "base/lane.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "base/posix_env.h"
+#include "exec/executor.h"
+#include "ext/data_dir_lock.h"
+#include "ext/service.h"
+#include "net/descriptors.h"
+#include "net/local_server.h"
+#include "net/loop_lane.h"
+#include "net/tcp_transport.h"
+#include "vfs/images.h"
+#include "vfs/shim.h"
+
+namespace ext {
+namespace {
+
+using base::Status;
+
+// Both sides of a handshake must have the same list of nodes (R18).
+base::Bytes nodes_tag(const node::Config& config) {
+  std::vector<std::string> lines;
+  for (const auto& one : config.nodes) lines.push_back(std::to_string(one.id.value) + " " + one.raft_addr);
+  std::sort(lines.begin(), lines.end());
+  base::Writer out;
+  for (const auto& line : lines) out.text(line);
+  base::Writer tag;
+  tag.u64(base::xxh3(out.view()));
+  return tag.take();
+}
+
+// A one-shot signal from a lane to a waiting thread; shared because the lane may fire it after the waiter gave up.
+struct Signal {
+  base::Mutex mutex;
+  base::CondVar changed;
+  bool fired GUARDED_BY(mutex) = false;
+  void fire() {
+    const base::MutexLock lock(mutex);
+    fired = true;
+    changed.notify_all();
+  }
+  bool wait(base::Micros deadline) {
+    const base::MutexLock lock(mutex);
+    while (!fired)
+      if (!changed.wait_until(mutex, deadline)) return fired;
+    return true;
+  }
+};
+
+class RealNode : public OwnedNode {
+ public:
+  explicit RealNode(DataDirLock lock) : lock_(std::move(lock)) {}
+  ~RealNode() override { stop(0); }
+
+  Status run(node::Config config);
+  void stop(std::uint32_t timeout_ms) override;
+  node::Node& node() override { return *node_; }
+  base::NodeId id() const override { return id_; }
+  const std::string& data_dir() const override { return lock_.path(); }
+  void close_in_child() override {
+    lock_.abandon();
+    base::posix_env_abandon_files();
+    net::abandon_descriptors();
+  }
+
+ private:
+  Status listen(const node::Config& config);
+  Status write_node_json(const node::Config& config);
+
+  DataDirLock lock_;
+  base::NodeId id_;
+  std::unique_ptr<net::LoopLane> loop_;
+  std::unique_ptr<base::ThreadLane> log_;
+  std::unique_ptr<base::ThreadLane> apply_;
+  std::unique_ptr<base::ThreadLane> maintenance_;
+  std::unique_ptr<node::Node> node_;
+  std::unique_ptr<net::TcpTransport> transport_;
+  std::unique_ptr<vfs::Images> images_;
+  std::unique_ptr<node::ExecutorFactory> executors_;
+  std::unique_ptr<net::LocalServer> server_;
+  bool bound_ = false;
+  bool stopped_ = false;
+};
+
+Status RealNode::listen(const node::Config& config) {
+  if (config.embedded()) return {};
+  net::TransportOptions options;
+  options.self = node_->self();
+  options.boot_nonce = node_->boot_nonce();
+  options.listen = !config.listen_addr_raft.empty() ? config.listen_addr_raft : config.self()->raft_addr;
+  options.secret_raft = config.secret_raft;
+  options.cluster_tag = [tag = nodes_tag(config)] { return tag; };
+  options.on_error = [](const base::Error& error) { base::log_warn("net: " + error.message); };
+  auto listening = net::TcpTransport::listen(*loop_, std::move(options));
+  if (!listening) return listening.error();
+  transport_ = std::move(*listening);
+  return {};
+}
+
+Status RealNode::write_node_json(const node::Config& config) {
+  const auto* self = config.self();
+  const nlohmann::ordered_json json = {{"node_id", id_.value},
+                                       {"pid", static_cast<std::int64_t>(::getpid())},
+                                       {"version", HQL_VERSION},
+                                       {"raft_addr", transport_ ? transport_->address() : ""},
+                                       {"api_addr", self != nullptr ? self->api_addr : ""},
+                                       {"incarnation", base::hex16(node_->self().incarnation.value)}};
+  return base::write_file_atomic(base::posix_env(), data_dir(), "node.json", base::view_of(json.dump(2) + "\n"));
+}
+
+Status RealNode::run(node::Config config) {
+  id_ = config.node_id;
+  config.data_dir = data_dir();
+  HQL_ASSIGN(loop, net::LoopLane::start("hql-loop"));
+  loop_ = std::move(loop);
+  log_ = base::ThreadLane::start("hql-log");
+  apply_ = base::ThreadLane::start("hql-apply");
+  maintenance_ = base::ThreadLane::start("hql-maint");
+  const node::Parts parts{&base::posix_env(), loop_.get(), log_.get(), apply_.get(), maintenance_.get()};
+  HQL_ASSIGN(opened, node::Node::open(parts, config));
+  node_ = std::move(opened);
+  HQL_TRY(listen(config));
+
+  vfs::DatabaseParams params;
+  params.env = &base::posix_env();
+  params.gate = node_.get();
+  params.loop = loop_.get();
+  params.apply = apply_.get();
+  params.maintenance = maintenance_.get();
+  params.dir = data_dir() + "/db";
+  images_ = vfs::Images::make(params);
+  exec::ExecutorParams executor_params;
+  executor_params.gate = node_.get();
+  executor_params.loop = loop_.get();
+  executor_params.node = id_;
+  executor_params.statement_timeout_ms = static_cast<std::uint32_t>(config.statement_timeout_ms);
+  executors_ = exec::make_executors(executor_params);
+  HQL_TRY(node_->attach(*images_, *executors_, transport_.get()));
+
+  HQL_TRY(write_node_json(config));
+  vfs::bind_node({id_, data_dir(), node_.get(), [this](const std::string& name) { return images_->find(name); }});
+  bound_ = true;
+  HQL_ASSIGN(server, net::LocalServer::listen(*loop_, data_dir() + "/sock"));
+  server_ = std::move(server);
+  server_->start([this](base::ByteView request, net::LocalServer::Reply reply) { serve(*node_, request, std::move(reply)); });
+  node_->start();
+  return {};
+}
+
+void RealNode::stop(std::uint32_t timeout_ms) {
+  if (stopped_) return;
+  stopped_ = true;
+  const base::Micros deadline = base::posix_env().now() + base::Micros{timeout_ms} * base::kMillisecond;
+  if (server_) server_->stop();
+  if (node_) {
+    const auto done = std::make_shared<Signal>();
+    node_->stop([done] { done->fire(); });
+    if (!done->wait(std::max(deadline, base::posix_env().now() + base::kSecond)))
+      base::log_warn("node " + std::to_string(id_.value) + ": the clean stop did not finish in time; recovery does the rest");
+  }
+  if (bound_) vfs::unbind_node(id_);
+  if (transport_) transport_->stop();
+  if (images_) images_->close_all();
+  for (auto* lane : {maintenance_.get(), apply_.get(), log_.get()})
+    if (lane != nullptr) lane->stop();
+  if (loop_) loop_->stop();
+  server_.reset();
+  transport_.reset();
+  node_.reset();
+  executors_.reset();
+  images_.reset();
+  ::unlink((data_dir() + "/node.json").c_str());
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<OwnedNode>> OwnedNode::start(node::Config config) {
+  HQL_ASSIGN(lock, DataDirLock::take(config.data_dir, config.node_id));
+  auto made = std::make_unique<RealNode>(std::move(lock));
+  if (const auto running = made->run(std::move(config)); !running) {
+    made->stop(0);
+    return running.error();
+  }
+  return std::unique_ptr<OwnedNode>(std::move(made));
+}
+
+}  // namespace ext
