@@ -15,6 +15,12 @@ base::Status check_options(const Options& options) {
                                                    ": expected a multiple of 4096 from 65536 to 1073741824");
 }
 
+std::string parent_of(const std::string& dir) {
+  const std::size_t slash = dir.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : dir.substr(0, slash);
+}
+
 }  // namespace
 
 base::Status LogImpl::create() {
@@ -82,6 +88,7 @@ base::Result<Opened> Log::open(base::Env& env, Options options) {
   HQL_TRY(check_options(options));
   const std::string dir = options.dir;
   HQL_TRY(env.make_dir(dir));
+  HQL_TRY(env.sync_dir(parent_of(dir)));
   HQL_ASSIGN(names, env.list(dir));
   auto log = std::make_unique<LogImpl>(env, options);
   Opened opened;

@@ -59,6 +59,8 @@ class Scanner {
  private:
   // Opens every live segment and reads its header.
   base::Status load() {
+    // A process may have died between naming a segment and syncing the name: batches are about to rely on it.
+    if (mode_ == RecoverMode::kOwner) HQL_TRY(env_.sync_dir(dir_));
     HQL_ASSIGN(names, env_.list(dir_));
     for (const std::string& name : names) {
       const auto sequence = sequence_of(name);

@@ -15,7 +15,7 @@
 namespace wal {
 
 enum class RecoverMode : std::uint8_t {
-  kOwner,     // fdatasync and drop the page cache of each segment before it is read
+  kOwner,     // sync the names, fdatasync and drop the page cache of each segment, before anything is read
   kReadOnly,
 };
 

@@ -52,6 +52,7 @@ class DiskFile final : public base::File {
       if (fault && env_.random_.next() % 2 == 0) {
         // The kernel calls the page clean all the same: it stays in the cache and never reaches the disk.
         if (fault == Fault::kIo) inode_->dirty[sector] = false;
+        inode_->stale = true;
         continue;
       }
       flush(sector);
@@ -75,6 +76,8 @@ class DiskFile final : public base::File {
   }
 
   void drop_cache() override {
+    if (!inode_->stale) return;
+    inode_->stale = false;
     for (std::size_t sector = 0; sector < inode_->dirty.size(); ++sector) {
       if (inode_->dirty[sector]) continue;
       const std::size_t from = sector * kSectorSize;

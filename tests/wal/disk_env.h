@@ -19,7 +19,8 @@ inline constexpr std::size_t kSectorSize = 512;
 struct Inode {
   base::Bytes cached;
   base::Bytes durable;
-  std::vector<bool> dirty;  // by sector of `cached`
+  std::vector<char> dirty;  // by sector of `cached`
+  bool stale = false;       // a failed sync left clean sectors in the cache that are not on the disk
 };
 
 enum class Fault : std::uint8_t {
