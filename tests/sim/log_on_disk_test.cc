@@ -164,7 +164,7 @@ TEST(LogOnDisk, CrashAtEveryOperation_OfANewLog_AcknowledgedKept) {
 }
 
 TEST(LogOnDisk, ManyLives_RandomCrashes_AcknowledgedKept) {
-  for (std::uint64_t seed = 0; seed < scaled(20); ++seed) {
+  for (std::uint64_t seed = 0; seed < scaled(40); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     LogOnDisk log(seed);
     base::Random lives(seed);

@@ -121,6 +121,7 @@ Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates) {
   while (const auto body = unframe(bytes, wal_end_)) {
     base::Reader in(*body);
     const LogId id = read_log_id(in);
+    const LogId previous = read_log_id(in);
     const PageNo size_after = in.u32();
     const std::uint32_t count = in.u32();
     std::map<PageNo, base::Bytes> changed;
@@ -128,7 +129,7 @@ Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates) {
       const PageNo page = in.u32();
       changed[page] = base::copy_of(in.raw(page_size_));
     }
-    if (!in.at_end()) break;
+    if (!in.at_end() || (id.index > last.index && previous != last)) break;
     wal_end_ += 8 + body->size();
     if (id.index <= last.index) continue;
     last = id;
@@ -147,9 +148,10 @@ Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates) {
   return base::ok();
 }
 
-Status SimImage::append_wal(LogId id, std::uint64_t, const Pages& changed, PageNo size) {
+Status SimImage::append_wal(LogId id, const Pages& changed, PageNo size) {
   base::Writer out;
   write_log_id(out, id);
+  write_log_id(out, applied_);
   out.u32(size);
   out.u32(static_cast<std::uint32_t>(changed.size()));
   for (const auto& [page, image] : changed) {
@@ -206,7 +208,7 @@ void SimImage::publish_now() {
     }
     next.erase(next.upper_bound(job.header.size_after), next.end());
     if (digest_of(next) != job.header.digest_after) return base::make_error(Code::kDiverged, "digest after differs");
-    HQL_TRY(append_wal(job.id, job.header.digest_after, changed, job.header.size_after));
+    HQL_TRY(append_wal(job.id, changed, job.header.size_after));
     pages_ = std::move(next);
     show(job.id);
     return base::ok();
@@ -380,7 +382,7 @@ void SimImage::commit(TransactionPtr transaction) {
     parts_.sql->post([this, transaction, changed, unlock, outcome] {
       if (outcome.kind == OutcomeKind::kCommitted) {
         // As after a failed write of SQLite: the transaction is committed all the same, the applier publishes it.
-        if (append_wal(outcome.id, 0, *changed, std::max(pages_.rbegin()->first, changed->rbegin()->first))) {
+        if (append_wal(outcome.id, *changed, std::max(pages_.rbegin()->first, changed->rbegin()->first))) {
           for (const auto& [page, image] : *changed) pages_[page] = image;
           show(outcome.id);
         }
@@ -399,19 +401,42 @@ void SimImage::end(const TransactionPtr& transaction, Outcome outcome) {
 
 // --- the factory ---------------------------------------------------------------------------------------------------------------
 
+namespace {
+
+// What the node owns; the image itself lives as long as its factory, since steps of local transactions may be queued.
+class Handle final : public pages::DatabaseImage {
+ public:
+  explicit Handle(SimImage& image) : image_(image) {}
+  void publish(pages::PublishJob job, std::function<void(Status)> done) override { image_.publish(std::move(job), std::move(done)); }
+  void sync_point(std::function<void(Result<LogId>)> done) override { image_.sync_point(std::move(done)); }
+  void checkpoint(std::function<void(Status)> done) override { image_.checkpoint(std::move(done)); }
+  void doom_local_writer(const base::Error& reason) override { image_.doom_local_writer(reason); }
+  void drop(std::function<void(Status)> done) override { image_.drop(std::move(done)); }
+  pages::ImageStatus status() override { return image_.status(); }
+
+ private:
+  SimImage& image_;
+};
+
+}  // namespace
+
+std::unique_ptr<pages::DatabaseImage> SimImages::keep(const std::string& name, std::unique_ptr<SimImage> image) {
+  images_[name] = image.get();
+  all_.push_back(std::move(image));
+  return std::make_unique<Handle>(*all_.back());
+}
+
 Result<std::unique_ptr<pages::DatabaseImage>> SimImages::create(const pages::CreateDatabase& create, LogId id) {
   auto image = std::make_unique<SimImage>(parts_, gate_, create.name, base::DatabaseId{id.index.value}, create.page_size);
   HQL_TRY(image->initialise(create, id));
-  images_[create.name] = image.get();
-  return std::unique_ptr<pages::DatabaseImage>(std::move(image));
+  return keep(create.name, std::move(image));
 }
 
 Result<std::unique_ptr<pages::DatabaseImage>> SimImages::open(const std::string& name, base::DatabaseId db, std::uint32_t page_size,
                                                               const std::vector<pages::RedoCandidate>& candidates) {
   auto image = std::make_unique<SimImage>(parts_, gate_, name, db, page_size);
   HQL_TRY(image->recover(candidates));
-  images_[name] = image.get();
-  return std::unique_ptr<pages::DatabaseImage>(std::move(image));
+  return keep(name, std::move(image));
 }
 
 Result<LogId> SimImages::recorded_base(const std::string& name) {
@@ -421,7 +446,7 @@ Result<LogId> SimImages::recorded_base(const std::string& name) {
 
 SimImage* SimImages::find(const std::string& name) const {
   const auto it = images_.find(name);
-  return it == images_.end() ? nullptr : it->second;
+  return it == images_.end() || it->second->dropped() ? nullptr : it->second;
 }
 
 }  // namespace sim

@@ -60,6 +60,7 @@ class SimImage final : public pages::DatabaseImage {
   // Every operation id in the database, in order.
   [[nodiscard]] std::vector<std::uint64_t> operations() const;
   [[nodiscard]] base::DatabaseId id() const { return id_; }
+  [[nodiscard]] bool dropped() const { return dropped_; }
 
   // For SimImages.
   base::Status write_base();
@@ -93,7 +94,7 @@ class SimImage final : public pages::DatabaseImage {
   void publish_now();
   [[nodiscard]] std::uint64_t digest_of(const Pages& pages) const;
   [[nodiscard]] std::size_t ids_per_page() const { return page_size_ / 8; }
-  base::Status append_wal(base::LogId id, std::uint64_t digest, const Pages& changed, pages::PageNo size);
+  base::Status append_wal(base::LogId id, const Pages& changed, pages::PageNo size);
   void show(base::LogId id);
 
   const ImageParts parts_;
@@ -128,9 +129,11 @@ class SimImages final : public pages::ImageFactory {
   [[nodiscard]] SimImage* find(const std::string& name) const;
 
  private:
+  std::unique_ptr<pages::DatabaseImage> keep(const std::string& name, std::unique_ptr<SimImage> image);
   ImageParts parts_;
   vfs::Gate* gate_ = nullptr;
   std::map<std::string, SimImage*> images_;
+  std::vector<std::unique_ptr<SimImage>> all_;
 };
 
 }  // namespace sim
