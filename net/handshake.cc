@@ -66,7 +66,7 @@ std::optional<HandshakeFailure> Handshake::on_frame(const FrameHeader& header, b
   }
   switch (state_) {
     case State::kAwaitStart:
-      if (header.kind == FrameKind::kStart) return on_start(payload);
+      if (header.kind == FrameKind::kStart) return on_start(header, payload);
       return noise("the first frame is not a greeting");
     case State::kAwaitChallenge:
       if (header.kind == FrameKind::kChallenge && header.channel == own_.channel) return on_challenge(payload);
@@ -107,8 +107,9 @@ std::optional<HandshakeFailure> Handshake::check_greeting(base::ByteView payload
   return {};
 }
 
-std::optional<HandshakeFailure> Handshake::on_start(base::ByteView payload) {
+std::optional<HandshakeFailure> Handshake::on_start(const FrameHeader& header, base::ByteView payload) {
   if (auto failure = check_greeting(payload)) return failure;
+  if (peer_.channel != header.channel) return fail(Refusal::kMalformed, "a greeting of another channel");
   // Lower ids dial, higher ones accept: one of two equal ids, or a wrong direction, ends here.
   if (peer_.from >= self_.id || !peer_.from) {
     return fail(Refusal::kWrongNode, "node " + std::to_string(peer_.from.value) + " must not dial node " +

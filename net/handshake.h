@@ -69,7 +69,7 @@ class Handshake {
   enum class State : std::uint8_t { kIdle, kAwaitStart, kAwaitChallenge, kAwaitProof, kDone };
 
   Handshake(const Identity& self, const Digest& cluster_tag, Role role);
-  std::optional<HandshakeFailure> on_start(base::ByteView payload);
+  std::optional<HandshakeFailure> on_start(const FrameHeader& header, base::ByteView payload);
   std::optional<HandshakeFailure> on_challenge(base::ByteView payload);
   std::optional<HandshakeFailure> on_proof(base::ByteView payload);
   std::optional<HandshakeFailure> check_greeting(base::ByteView payload);
