@@ -1,0 +1,162 @@
+// Identity of a data directory (R10): reads id, meta and log; decides whether it is the same life as before.
+#include "node/data_dir.h"
+
+#include <optional>
+
+#include "base/checksum.h"
+
+namespace node {
+namespace {
+
+using base::Code;
+using base::Incarnation;
+using base::Result;
+using base::Status;
+
+constexpr std::string_view kMagic = "HQLID001";
+constexpr std::size_t kIdSize = 28;
+
+struct Identity {
+  base::NodeId node;
+  Incarnation incarnation;
+};
+
+base::Bytes encode_id(const Identity& identity) {
+  base::Writer out;
+  out.raw(base::view_of(kMagic));
+  out.u64(identity.node.value);
+  out.u64(identity.incarnation.value);
+  out.u32(base::crc32c(out.view()));
+  return out.take();
+}
+
+// Empty: missing or unreadable, which is the same thing here.
+std::optional<Identity> read_id(base::Env& env, const std::string& dir) {
+  auto bytes = base::read_file(env, dir + "/id", 4096);
+  if (!bytes || bytes->size() != kIdSize) return std::nullopt;
+  if (base::text_of(base::ByteView(*bytes).first(8)) != kMagic) return std::nullopt;
+  if (base::crc32c(base::ByteView(*bytes).first(24)) != base::load_u32(&(*bytes)[24])) return std::nullopt;
+  return Identity{base::NodeId{base::load_u64(&(*bytes)[8])}, Incarnation{base::load_u64(&(*bytes)[16])}};
+}
+
+Result<bool> has_files(base::Env& env, const std::string& dir) {
+  HQL_ASSIGN(there, env.exists(dir));
+  if (!there) return false;
+  HQL_ASSIGN(names, env.list(dir));
+  return !names.empty();
+}
+
+std::uint64_t nonzero_random(base::Env& env) {
+  std::uint64_t number = 0;
+  while (number == 0) number = env.random();
+  return number;
+}
+
+// Renames what is there out of the way. The suffix is fresh, so nothing older is overwritten.
+Status set_aside(base::Env& env, const std::string& dir, std::vector<std::string>& notes) {
+  const std::string suffix = ".aside-" + base::hex16(nonzero_random(env));
+  for (const char* name : {"id", "meta", "log", "db"}) {
+    const std::string path = dir + "/" + name;
+    HQL_ASSIGN(there, env.exists(path));
+    if (!there) continue;
+    HQL_TRY(env.rename(path, path + suffix));
+    notes.push_back(std::string(name) + " was set aside as " + name + suffix);
+  }
+  return env.sync_dir(dir);
+}
+
+wal::Options log_options(const Config& config, const Meta& meta) {
+  wal::Options options;
+  options.dir = config.data_dir + "/log";
+  options.identity = {cluster_id(meta.cluster), meta.node, meta.incarnation};
+  options.segment_size = config.wal_size;
+  return options;
+}
+
+// A new life: meta first, the log next and the id file last, so that a crash in between is seen as a mismatch by the next start.
+Result<DataDir> begin_life(base::Env& env, const Config& config, std::vector<std::string> notes) {
+  DataDir out;
+  out.path = config.data_dir;
+  out.notes = std::move(notes);
+  out.meta.node = config.node_id;
+  out.meta.incarnation = Incarnation{nonzero_random(env)};
+  out.meta.boot = 1;
+  HQL_ASSIGN(meta_file, MetaFile::create(env, config.data_dir));
+  HQL_TRY(meta_file->write(out.meta));
+  out.meta_file = std::move(meta_file);
+  HQL_ASSIGN(opened, wal::Log::open(env, log_options(config, out.meta)));
+  out.opened = std::move(opened);
+  const base::Bytes id = encode_id({out.meta.node, out.meta.incarnation});
+  HQL_TRY(base::write_file_atomic(env, config.data_dir, "id", id));
+  return out;
+}
+
+// The reason why what is there is not one life, or "".
+std::string mismatch(const std::optional<Identity>& id, const std::optional<Meta>& meta, bool log_there) {
+  if (!id) return "the id file is missing or damaged";
+  if (!meta) return "the meta file is missing or damaged";
+  if (!log_there) return "the log is missing";
+  if (id->incarnation != meta->incarnation || id->node != meta->node) return "id file and meta file are of different lives";
+  return "";
+}
+
+}  // namespace
+
+Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
+  const std::string& dir = config.data_dir;
+  HQL_TRY(env.make_dir(dir));
+  const std::optional<Identity> id = read_id(env, dir);
+  std::unique_ptr<MetaFile> meta_file;
+  if (auto opened = MetaFile::open(env, dir)) {
+    meta_file = std::move(*opened);
+  } else if (opened.error().code != Code::kNotFound) {
+    return opened.error();
+  }
+  const std::optional<Meta> meta = meta_file ? meta_file->loaded() : std::nullopt;
+  HQL_ASSIGN(log_there, has_files(env, dir + "/log"));
+  HQL_ASSIGN(databases_there, has_files(env, dir + "/db"));
+
+  const base::NodeId found = id ? id->node : meta ? meta->node : base::NodeId{};
+  if (found && found != config.node_id)
+    return base::make_error(Code::kConfig, dir + " belongs to node " + std::to_string(found.value) + ", node_id is " +
+                                               std::to_string(config.node_id.value) + "; each node needs its own data_dir");
+
+  std::vector<std::string> notes;
+  std::string reason;
+  const bool fresh = !id && !meta && !log_there && !databases_there;
+  if (!fresh) {
+    reason = mismatch(id, meta, log_there);
+    if (reason.empty()) {
+      auto opened = wal::Log::open(env, log_options(config, *meta));
+      if (opened && opened->created) {
+        reason = "the log is missing";
+      } else if (opened) {
+        DataDir out;
+        out.path = dir;
+        out.meta = *meta;
+        out.meta.boot += 1;
+        HQL_TRY(meta_file->write(out.meta));
+        out.meta_file = std::move(meta_file);
+        out.opened = std::move(*opened);
+        HQL_TRY(env.make_dir(dir + "/db"));
+        return out;
+      } else if (opened.error().code == Code::kMisuse || opened.error().code == Code::kCorrupt) {
+        reason = opened.error().message;
+      } else {
+        return opened.error();
+      }
+    }
+    if (config.embedded() && databases_there)
+      return base::make_error(Code::kCorrupt, dir + ": " + reason + "; the databases in " + dir +
+                                                  "/db are there: `hiqlite rebuild` makes a new log for them");
+    meta_file.reset();
+    notes.push_back("a new incarnation begins: " + reason);
+    HQL_TRY(set_aside(env, dir, notes));
+  }
+  HQL_ASSIGN(out, begin_life(env, config, std::move(notes)));
+  HQL_TRY(env.make_dir(dir + "/db"));
+  HQL_TRY(env.sync_dir(dir));
+  return std::move(out);
+}
+
+}  // namespace node

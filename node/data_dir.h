@@ -1,0 +1,31 @@
+// DataDir: what a node finds when it starts: identity, meta and log, checked against each other (R10). Blocking, before lanes run.
+// <data_dir>/{id, meta, log/*.seg, db/}. The exclusive ownership of <data_dir> is taken by the caller (ext, cli) before.
+//
+//   id:  0 magic "HQLID001" | 8 node u64 | 16 incarnation u64 | 24 crc32c u32
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "node/config.h"
+#include "node/meta.h"
+#include "wal/log.h"
+
+namespace node {
+
+struct DataDir {
+  std::string path;
+  std::unique_ptr<MetaFile> meta_file;
+  Meta meta;                        // boot already counted and durable
+  wal::Opened opened;
+  std::vector<std::string> notes;   // what was set aside and why; for the event list
+};
+
+// The incarnation is one only when the id file, the meta file and the log say the same; otherwise a new one begins with an empty log and
+// the old files are renamed to <name>.aside-<incarnation>, never deleted. On an embedded node that would present an empty database as
+// the whole truth, so there it is an error instead. kConfig (the directory is of another node id), kCorrupt, kIo, kFull, kPermission.
+base::Result<DataDir> open_data_dir(base::Env& env, const Config& config);
+
+}  // namespace node

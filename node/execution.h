@@ -1,0 +1,94 @@
+// Execution: the leader's side of hql_execute (DESIGN 5.3): one executor per database, everything that is queued in one batch. What it took in
+// its term is remembered: a repeat is answered, never run again (R7). Loop lane.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/lane.h"
+#include "node/executor.h"
+#include "node/hello.h"
+#include "node/ledger.h"
+
+namespace node {
+
+class Execution {
+ public:
+  using Reply = std::function<void(const ForwardReply&)>;
+  struct Hooks {
+    std::function<base::Micros()> now;
+    std::function<const Ledger&()> ledger;
+    std::function<bool(base::DatabaseId)> ready;                         // its image is open here
+    std::function<void(const std::string& name)> create;                 // propose the database; database_ready() follows
+    std::function<void(std::function<void(base::Result<base::Index>)>)> read_index;
+    std::function<base::Status()> may_take;                              // kFull, kStopped, ...
+    std::function<void(base::Micros, base::Task)> after;                 // a delay
+    base::Micros statement_timeout = 0;
+  };
+  Execution(ExecutorFactory& factory, Hooks hooks) : factory_(factory), hooks_(std::move(hooks)) {}
+
+  // This node leads `term`, knows every decision before it, and the cluster is formed.
+  void activate(base::Term term);
+  void deactivate();
+  void take(Forward request, Reply reply);
+  // The ledger or an image moved on: databases may be ready now, reads may be answerable.
+  void progressed();
+  void dropped(base::DatabaseId db);
+  void tick();
+  [[nodiscard]] bool active() const { return static_cast<bool>(term_); }
+
+ private:
+  struct Taken {
+    bool answered = false;
+    ForwardReply answer;
+    Reply reply;
+  };
+  struct Queued {
+    ExecuteRequest request;
+    base::Micros deadline = 0;
+  };
+  struct Lane {
+    std::unique_ptr<Executor> executor;
+    std::deque<Queued> queue;
+    std::size_t queued_bytes = 0;
+    bool running = false;
+    base::Micros running_since = 0;
+    std::size_t batch_max = 0;         // 0: kBatchCountMax; 1 after a batch that was too large
+  };
+  struct UnchangedBatch {              // answered when the read index is known to be in its snapshot
+    base::DatabaseId db;
+    base::Term term;
+    base::Index read;
+    base::LogId snapshot;
+    std::vector<Queued> requests;
+    std::vector<ExecuteResult> results;
+  };
+  void enqueue(const std::string& database, Queued queued);
+  void pump(base::DatabaseId db);
+  void finished(base::DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result);
+  void unchanged(base::DatabaseId db, std::vector<Queued> batch, BatchResult result);
+  void settle_unchanged();
+  void run_again(base::DatabaseId db, std::vector<Queued> batch, base::Micros delay);
+  void answer(const base::Origin& origin, ForwardReply reply);
+  void answer_result(const ExecuteResult& result, base::LogId committed, base::Index apply_through);
+  void refuse(const base::Origin& origin, const base::Error& why);
+  // False: an old frame of a sequence that its origin no longer waits for.
+  bool forget_below(const base::Origin& origin, std::uint64_t lowest_pending);
+
+  ExecutorFactory& factory_;
+  Hooks hooks_;
+  base::Term term_;                                     // 0: not active
+  std::map<base::Origin, Taken> taken_;
+  std::map<base::Incarnation, std::pair<std::uint64_t, std::uint64_t>> lowest_;  // (boot, lowest pending sequence) of each origin node
+  std::map<base::DatabaseId, Lane> lanes_;
+  std::map<std::string, std::deque<Queued>> creating_;  // by name: the database does not exist yet
+  std::vector<UnchangedBatch> unchanged_;
+};
+
+}  // namespace node

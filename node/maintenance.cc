@@ -1,0 +1,226 @@
+// Housekeeping: sync points, checkpoints, seals, segments made ahead, the log's floor (DESIGN section 7). Loop lane; the work itself runs on the
+// log, apply and maintenance lanes.
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "node/node_impl.h"
+
+namespace node {
+namespace {
+
+using base::Code;
+using base::Index;
+using base::Micros;
+using base::Result;
+using base::Status;
+
+constexpr std::uint64_t kSyncBytes = std::uint64_t{16} << 20;        // log bytes between two sync points under load
+constexpr std::uint64_t kCheckpointBytes = std::uint64_t{4} << 20;   // WAL bytes between two checkpoints (SQLite's own 1000 pages)
+constexpr Micros kSealIdle = 300 * base::kMillisecond;
+constexpr Micros kSyncIdle = base::kSecond;
+constexpr Micros kRoundMax = 60 * base::kSecond;                          // a round waits so long for the applier
+
+}  // namespace
+
+void NodeImpl::maintain() {
+  prepare_segments();
+  const std::uint64_t bytes = driver_->appended_bytes();
+  if (bytes != seen_bytes_) {
+    seen_bytes_ = bytes;
+    changed_at_ = now();
+    sealed_ = false;
+  }
+  const Micros idle = now() - changed_at_;
+  if (!sealed_ && idle > kSealIdle) {
+    sealed_ = true;
+    driver_->with_log([](wal::Log& log) { return log.seal(); },
+                      [this](Status status) {
+                        if (!status && status.error().code == Code::kPoisoned) fail_node(status.error());
+                      });
+  }
+  const bool unsynced = apply_->published() != synced_published_;
+  if (unsynced && !sync_.running && (bytes - synced_bytes_ >= kSyncBytes || idle > kSyncIdle)) sync_round([](Result<Index>) {});
+  for (const base::DatabaseId db : apply_->ids()) {
+    std::uint64_t& frames = frames_[db];
+    frames += apply_->take_frames(db);
+    if (checkpointing_[db] || apply_->stopped(db)) continue;
+    if (frames < kCheckpointBytes && (frames == 0 || idle <= kSyncIdle)) continue;
+    const SharedImage image = apply_->image(db);
+    if (!image) continue;
+    frames = 0;
+    checkpointing_[db] = true;
+    image->checkpoint([this, db, image](Status status) {
+      checkpointing_[db] = false;
+      if (!status) events_.add("error", "checkpoint: " + base::to_string(status.error()));
+    });
+  }
+}
+
+void NodeImpl::prepare_segments() {
+  const std::uint64_t bytes = data_dir_.opened.log->bytes() + driver_->appended_bytes() / config_.wal_size;
+  if (preparing_ || bytes == prepared_for_) return;
+  preparing_ = true;
+  prepared_for_ = bytes;
+  parts_.maintenance->post([this] {
+    // A slice per task, so that other work of the lane is not delayed.
+    auto slice = std::make_shared<std::function<void()>>();
+    *slice = [this, slice] {
+      const auto done = data_dir_.opened.log->prepare_segments();
+      if (done && !*done) {
+        parts_.maintenance->post([slice] { (*slice)(); });
+        return;
+      }
+      // A failure (no space) is seen by the log itself, which then refuses; it is tried again as the log grows.
+      parts_.loop->post([this, slice] {
+        preparing_ = false;
+        *slice = nullptr;
+      });
+    };
+    (*slice)();
+  });
+}
+
+void NodeImpl::sync_round(std::function<void(Result<Index>)> done) {
+  if (sync_.running) {
+    sync_.next.push_back(std::move(done));
+    return;
+  }
+  sync_.running = true;
+  sync_.waiting.push_back(std::move(done));
+  synced_bytes_ = driver_->appended_bytes();
+  synced_published_ = apply_->published();
+  // While a chain is open no index can be recorded (R15): the databases are synced all the same.
+  Catalogue catalogue;
+  if (!ledger_.chain_open()) catalogue = ledger_.catalogue();
+  const Index wanted = catalogue.at.index;
+  const auto go = [this, catalogue](Status status) {
+    if (!status) {
+      sync_finished(status, catalogue);
+    } else {
+      sync_databases(catalogue);
+    }
+  };
+  if (apply_->applied() >= wanted) {
+    go(base::ok());
+  } else {
+    index_waiters_.push_back({wanted, now() + kRoundMax, go});
+  }
+}
+
+void NodeImpl::sync_databases(Catalogue catalogue) {
+  struct Round {
+    std::size_t left = 1;
+    Status status;
+  };
+  auto round = std::make_shared<Round>();  // shared by the callbacks below
+  auto one_done = [this, round, catalogue = std::move(catalogue)](const Status& status) {
+    if (!status && round->status) round->status = status;
+    if (--round->left == 0) sync_finished(round->status, catalogue);
+  };
+  for (const base::DatabaseId db : apply_->ids()) {
+    const SharedImage image = apply_->image(db);
+    if (!image || apply_->stopped(db)) continue;  // a stopped database pins nothing
+    ++round->left;
+    image->sync_point([one_done, image](Result<base::LogId> base) {
+      one_done(base || base.error().code == Code::kDropped ? base::ok() : Status(base.error()));
+    });
+  }
+  one_done(base::ok());
+}
+
+void NodeImpl::sync_finished(Status status, const Catalogue& catalogue) {
+  const auto finish = [this, index = catalogue.at.index](const Status& result) {
+    sync_.running = false;
+    auto waiting = std::exchange(sync_.waiting, {});
+    for (auto& waiter : waiting) {
+      if (result) {
+        waiter(index);
+      } else {
+        waiter(result.error());
+      }
+    }
+    if (sync_.next.empty() || stopped()) return;
+    auto next = std::exchange(sync_.next, {});
+    sync_round([next = std::move(next)](const Result<Index>& index_reached) {
+      for (const auto& waiter : next) waiter(index_reached);
+    });
+  };
+  if (!status) {
+    events_.add("error", "sync point: " + base::to_string(status.error()));
+    synced_published_ = UINT64_MAX;  // tried again
+    finish(status);
+    return;
+  }
+  if (stopped() || catalogue.at.index <= meta_.catalogue.at.index) {
+    finish(base::ok());
+    return;
+  }
+  meta_.catalogue = catalogue;
+  write_meta([this, finish, catalogue] {
+    // Members that were away, or wiped, catch up from the log: it is kept whole until snapshots can be sent to them.
+    const bool purge = embedded() && data_dir_.opened.log->bytes() > 4 * config_.wal_size;
+    if (!purge) {
+      finish(base::ok());
+      return;
+    }
+    move_floor(catalogue, finish);
+  });
+}
+
+void NodeImpl::move_floor(const Catalogue& catalogue, std::function<void(Status)> done) {
+  const auto configuration = configuration_at(catalogue.at.index);
+  if (!configuration || catalogue.at.index <= meta_.groups[0].floor.index) {
+    done(base::ok());
+    return;
+  }
+  meta_.groups[0] = {catalogue.at, configuration};
+  write_meta([this, floor = catalogue.at, configuration = *configuration, done = std::move(done)] {
+    driver_->with_log([floor](wal::Log& log) { return log.set_floor(base::Group::kData, floor); },
+                      [this, floor, configuration, done](Status status) {
+                        if (status && !stopped()) driver_->core().set_floor(floor, configuration);
+                        if (!status && status.error().code == Code::kPoisoned) fail_node(status.error());
+                        done(status);
+                      });
+  });
+}
+
+void NodeImpl::snapshot(std::function<void(Result<Index>)> done) {
+  post([this, done = std::move(done)]() mutable {
+    if (final_error_) {
+      done(*final_error_);
+      return;
+    }
+    sync_round(std::move(done));
+  });
+}
+
+void NodeImpl::compact(std::uint64_t keep, std::function<void(Result<Index>)> done) {
+  post([this, keep, done = std::move(done)]() mutable {
+    if (final_error_) {
+      done(*final_error_);
+      return;
+    }
+    sync_round([this, keep, done = std::move(done)](Result<Index> synced) {
+      const Index floor = meta_.groups[0].floor.index;
+      if (!synced || stopped()) {
+        done(synced ? Result<Index>(*final_error_) : synced);
+        return;
+      }
+      const bool enough = ledger_.at().index.value >= meta_.catalogue.at.index.value + keep;
+      if (!embedded() || !enough) {
+        done(floor);
+        return;
+      }
+      move_floor(meta_.catalogue, [this, done](Status status) {
+        if (status) {
+          done(meta_.groups[0].floor.index);
+        } else {
+          done(status.error());
+        }
+      });
+    });
+  });
+}
+
+}  // namespace node

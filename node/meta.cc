@@ -1,0 +1,166 @@
+// Encoding and slots of the meta file (meta.h draws the slot).
+#include "node/meta.h"
+
+#include "base/checksum.h"
+#include "base/random.h"
+
+namespace node {
+namespace {
+
+using base::Code;
+using base::Reader;
+using base::Result;
+using base::Status;
+using base::Writer;
+
+constexpr std::string_view kMagic = "HQLMETA1";
+constexpr std::size_t kHeaderSize = 24;
+constexpr std::uint8_t kVersion = 1;
+constexpr std::size_t kRowsMax = 1 << 16;
+
+void write_log_id(Writer& out, base::LogId id) {
+  out.u64(id.term.value);
+  out.u64(id.index.value);
+}
+base::LogId read_log_id(Reader& in) {
+  const base::Term term{in.u64()};
+  return {term, base::Index{in.u64()}};
+}
+
+struct Slot {
+  std::uint64_t generation = 0;
+  Meta meta;
+};
+
+std::optional<Slot> read_slot(base::File& file, std::uint64_t offset) {
+  base::Bytes header(kHeaderSize);
+  const auto got = file.read(offset, header);
+  if (!got || *got < kHeaderSize) return std::nullopt;
+  if (base::text_of(base::ByteView(header).first(8)) != kMagic) return std::nullopt;
+  const std::uint32_t length = base::load_u32(&header[16]);
+  if (length > kMetaSlotSize - kHeaderSize) return std::nullopt;
+  base::Bytes body(length);
+  const auto body_got = file.read(offset + kHeaderSize, body);
+  if (!body_got || *body_got < length) return std::nullopt;
+  const std::uint32_t crc = base::crc32c(body, base::crc32c(base::ByteView(header).first(20)));
+  if (crc != base::load_u32(&header[20])) return std::nullopt;
+  auto meta = decode_meta(body);
+  if (!meta) return std::nullopt;
+  return Slot{base::load_u64(&header[8]), std::move(*meta)};
+}
+
+}  // namespace
+
+std::uint64_t cluster_id(const Ballot& ballot) {
+  if (!ballot) return 0;
+  const std::uint64_t mixed = base::mix64(ballot.holder.value ^ base::mix64(ballot.number));
+  return mixed != 0 ? mixed : 1;
+}
+
+void write_ballot(Writer& out, const Ballot& ballot) {
+  out.u64(ballot.number);
+  out.u64(ballot.holder.value);
+}
+Ballot read_ballot(Reader& in) {
+  const std::uint64_t number = in.u64();
+  return {number, base::Incarnation{in.u64()}};
+}
+
+base::Bytes encode(const Meta& meta) {
+  Writer out;
+  out.u8(kVersion);
+  out.u64(meta.node.value);
+  out.u64(meta.incarnation.value);
+  out.u64(meta.boot);
+  write_ballot(out, meta.cluster);
+  write_ballot(out, meta.promise);
+  for (const GroupFloor& group : meta.groups) {
+    write_log_id(out, group.floor);
+    out.blob(group.configuration ? base::ByteView(raft::encode(*group.configuration)) : base::ByteView());
+  }
+  write_log_id(out, meta.catalogue.at);
+  out.u8(meta.catalogue.formed ? 1 : 0);
+  out.u32(static_cast<std::uint32_t>(meta.catalogue.rows.size()));
+  for (const CatalogueRow& row : meta.catalogue.rows) {
+    out.u64(row.id.value);
+    out.u64(row.created.value);
+    out.text(row.name);
+    out.u32(row.page_size);
+    write_log_id(out, row.last);
+    out.u64(row.digest);
+    out.u32(row.size);
+  }
+  return out.take();
+}
+
+Result<Meta> decode_meta(base::ByteView body) {
+  Reader in(body);
+  if (in.u8() != kVersion) return base::make_error(Code::kCorrupt, "meta: unknown version");
+  Meta meta;
+  meta.node = base::NodeId{in.u64()};
+  meta.incarnation = base::Incarnation{in.u64()};
+  meta.boot = in.u64();
+  meta.cluster = read_ballot(in);
+  meta.promise = read_ballot(in);
+  for (GroupFloor& group : meta.groups) {
+    group.floor = read_log_id(in);
+    const base::ByteView bytes = in.blob();
+    if (bytes.empty()) continue;
+    HQL_ASSIGN(configuration, raft::decode_configuration(bytes));
+    group.configuration = std::move(configuration);
+  }
+  meta.catalogue.at = read_log_id(in);
+  meta.catalogue.formed = in.u8() != 0;
+  const std::uint32_t count = in.u32();
+  if (count > kRowsMax) return base::make_error(Code::kCorrupt, "meta: too many databases");
+  for (std::uint32_t i = 0; i < count && in.ok(); ++i) {
+    CatalogueRow row;
+    row.id = base::DatabaseId{in.u64()};
+    row.created = base::Term{in.u64()};
+    row.name = in.text();
+    row.page_size = in.u32();
+    row.last = read_log_id(in);
+    row.digest = in.u64();
+    row.size = in.u32();
+    if (in.ok()) HQL_TRY(pages::valid_database_name(row.name));
+    meta.catalogue.rows.push_back(std::move(row));
+  }
+  if (!in.at_end()) return base::make_error(Code::kCorrupt, "meta: wrong length");
+  return meta;
+}
+
+Result<std::unique_ptr<MetaFile>> MetaFile::open(base::Env& env, const std::string& dir) {
+  HQL_ASSIGN(file, env.open(dir + "/meta", base::OpenMode::kReadWrite));
+  std::unique_ptr<MetaFile> meta(new MetaFile(std::move(file)));
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{kMetaSlotSize}}) {
+    auto slot = read_slot(*meta->file_, offset);
+    if (!slot || (meta->loaded_ && slot->generation < meta->generation_)) continue;
+    meta->generation_ = slot->generation;
+    meta->loaded_ = std::move(slot->meta);
+  }
+  return meta;
+}
+
+Result<std::unique_ptr<MetaFile>> MetaFile::create(base::Env& env, const std::string& dir) {
+  HQL_ASSIGN(file, env.open(dir + "/meta", base::OpenMode::kCreate));
+  HQL_TRY(env.sync_dir(dir));
+  return std::unique_ptr<MetaFile>(new MetaFile(std::move(file)));
+}
+
+Status MetaFile::write(const Meta& meta) {
+  const base::Bytes body = encode(meta);
+  if (body.size() > kMetaSlotSize - kHeaderSize)
+    return base::make_error(Code::kTooLarge, "meta: the catalogue of databases is over its limit");
+  Writer out;
+  out.raw(base::view_of(kMagic));
+  out.u64(generation_ + 1);
+  out.u32(static_cast<std::uint32_t>(body.size()));
+  out.u32(base::crc32c(body, base::crc32c(out.view())));
+  out.raw(body);
+  HQL_TRY(file_->write((generation_ + 1) % 2 * kMetaSlotSize, out.view()));
+  HQL_TRY(file_->sync());
+  ++generation_;
+  return base::ok();
+}
+
+}  // namespace node

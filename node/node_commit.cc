@@ -1,0 +1,274 @@
+// Committed entries: decided, answered, handed to the applier; and the local callers that wait for them.
+#include <algorithm>
+#include <utility>
+
+#include "node/first_page.h"
+#include "node/membership.h"
+#include "node/node_impl.h"
+
+namespace node {
+namespace {
+
+using base::Code;
+using base::DatabaseId;
+using base::Error;
+using base::Index;
+using base::Micros;
+using base::Status;
+
+constexpr Micros kAskAgain = 500 * base::kMillisecond;
+
+}  // namespace
+
+// Committed and durable here (R8), in order. The origin learns its outcome before any page is touched.
+void NodeImpl::on_committed(base::Entry entry) {
+  if (entry.id.index <= ledger_.at().index || stopped()) return;
+  if (entry.id.term > ledger_.at().term) {
+    origins_.reached_term(entry.id.term);
+    forwards_->reached_term(entry.id.term);
+  }
+  const Decision decision = ledger_.decide(entry);
+  if (entry.kind == base::EntryKind::kConfig) configuration_committed(entry);
+  commit_index_.store(entry.id.index.value, std::memory_order_release);
+  switch (decision.effect) {
+    case Effect::kCreate:
+      leases_.add(decision.db, decision.id);
+      creating_.erase(decision.name);
+      break;
+    case Effect::kDrop:
+      leases_.remove(decision.db);
+      execution_->dropped(decision.db);
+      events_.add("database", "dropped " + decision.name);
+      break;
+    case Effect::kPublish:
+      leases_.decided(decision.db, decision.id);
+      break;
+    case Effect::kVoid:
+      events_.add("void", "entry " + std::to_string(decision.id.index.value) + ": " + decision.reason);
+      if (const Ledger::Database* database = ledger_.find(decision.db); database != nullptr && decision.decides_transaction)
+        leases_.decided(decision.db, database->last);
+      break;
+    case Effect::kNone: break;
+  }
+  if (decision.effect == Effect::kCreate || decision.effect == Effect::kDrop) {
+    base::MutexLock lock(shown_mutex_);
+    if (decision.effect == Effect::kCreate) {
+      names_[decision.name] = decision.db;
+    } else {
+      names_.erase(decision.name);
+    }
+  }
+  origins_.decided(decision);
+  apply_->enqueue(decision);
+  forwards_->decided(decision);
+  bootstrap_->set_committed();
+  run_bootstrap();
+  try_activate();
+  applied_changed();
+}
+
+void NodeImpl::configuration_committed(const base::Entry& entry) {
+  auto configuration = raft::decode_configuration(base::view_of(entry.payload));
+  if (!configuration) return;  // the core refuses malformed ones before they enter the log
+  configurations_.emplace_back(entry.id.index, std::move(*configuration));
+  if (started_ && !configurations_.back().second.joint()) {
+    std::string voters;
+    for (const raft::MemberInfo& info : configurations_.back().second.voters)
+      voters += (voters.empty() ? "" : ", ") + std::to_string(info.member.id.value);
+    events_.add("member", "voters are " + voters + ", learners " + std::to_string(configurations_.back().second.learners.size()));
+  }
+}
+
+std::optional<raft::Configuration> NodeImpl::configuration_at(Index index) const {
+  std::optional<raft::Configuration> found = meta_.groups[0].configuration;
+  for (const auto& [at, configuration] : configurations_)
+    if (at <= index) found = configuration;
+  return found;
+}
+
+void NodeImpl::applied_changed() {
+  const Index applied = apply_->applied();
+  applied_index_.store(applied.value, std::memory_order_release);
+  if (driver_->has_core() && !driver_->halted()) driver_->core().applied(applied);
+  forwards_->applied_changed();
+  execution_->progressed();
+  settle_waiters();
+}
+
+void NodeImpl::settle_waiters() {
+  const Index applied = apply_->applied();
+  for (auto it = index_waiters_.begin(); it != index_waiters_.end();) {
+    if (it->index > applied) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->done);
+    it = index_waiters_.erase(it);
+    post([done = std::move(done)] { done(base::ok()); });
+  }
+  for (auto it = creates_.begin(); it != creates_.end();) {
+    const Ledger::Database* found = ledger_.find(it->second.create.name);
+    if (found == nullptr || apply_->image(found->id) == nullptr) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->second.done);
+    it = creates_.erase(it);
+    post([done = std::move(done), id = found->id] { done(id); });
+  }
+  for (auto it = drops_.begin(); it != drops_.end();) {
+    if (ledger_.find(it->second.id) != nullptr || apply_->image(it->second.id) != nullptr) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->second.done);
+    it = drops_.erase(it);
+    post([done = std::move(done)] { done(base::ok()); });
+  }
+  const base::NodeId leader = driver_->has_core() ? driver_->core().leader().id : base::NodeId{};
+  for (auto it = transfers_.begin(); it != transfers_.end();) {
+    const bool there = leader && (it->to ? leader == it->to : leader != it->from);
+    if (!there) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->done);
+    it = transfers_.erase(it);
+    post([done = std::move(done), leader] { done(leader); });
+  }
+  if (health_waiters_.empty()) return;
+  std::vector<base::NodeId> missing;
+  if (state_word(missing) != "healthy") return;
+  for (HealthWaiter& waiter : std::exchange(health_waiters_, {})) post([done = std::move(waiter.done)] { done(base::ok()); });
+}
+
+void NodeImpl::expire_waiters() {
+  const Micros time = now();
+  for (auto it = index_waiters_.begin(); it != index_waiters_.end();) {
+    if (it->deadline > time) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->done);
+    const Error why = base::make_error(Code::kTimeout, "index " + std::to_string(it->index.value) + " is not applied here yet (" +
+                                                           std::to_string(apply_->applied().value) + " is)");
+    it = index_waiters_.erase(it);
+    done(why);
+  }
+  for (auto it = health_waiters_.begin(); it != health_waiters_.end();) {
+    if (it->deadline > time) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->done);
+    it = health_waiters_.erase(it);
+    done(unavailable());
+  }
+  for (auto it = transfers_.begin(); it != transfers_.end();) {
+    if (it->deadline > time) {
+      ++it;
+      continue;
+    }
+    auto done = std::move(it->done);
+    it = transfers_.erase(it);
+    done(base::make_error(Code::kTimeout, "leadership did not move in time"));
+  }
+  const Error unknown = base::make_error(Code::kUnknownOutcome, "the deadline passed; whether it will still happen is not known");
+  // Asking may let the log move on and end other waiters: the tables are looked up anew for each.
+  std::vector<std::uint64_t> tokens;
+  for (const auto& [token, waiter] : creates_) tokens.push_back(token);
+  for (const std::uint64_t token : tokens) {
+    const auto it = creates_.find(token);
+    if (it == creates_.end()) continue;
+    if (it->second.deadline > time) {
+      ask_create(it->second);
+      continue;
+    }
+    auto done = std::move(it->second.done);
+    const bool sent = it->second.sent;
+    creates_.erase(it);
+    done(sent ? unknown : unavailable());
+  }
+  tokens.clear();
+  for (const auto& [token, waiter] : drops_) tokens.push_back(token);
+  for (const std::uint64_t token : tokens) {
+    const auto it = drops_.find(token);
+    if (it == drops_.end()) continue;
+    if (it->second.deadline > time) {
+      ask_drop(it->second);
+      continue;
+    }
+    auto done = std::move(it->second.done);
+    const bool sent = it->second.sent;
+    drops_.erase(it);
+    done(sent ? unknown : unavailable());
+  }
+}
+
+// Creation and drop are asked again until the log shows them: asking twice creates once, since the second entry is void.
+void NodeImpl::ask_create(CreateWaiter& waiter) {
+  if (ledger_.find(waiter.create.name) != nullptr) return;
+  if (active_term_) {
+    // The waiter may be gone when the proposal returns.
+    if (creating_.count(waiter.create.name) != 0 && creating_[waiter.create.name] == active_term_) return;
+    waiter.sent = true;
+    const pages::CreateDatabase create = waiter.create;
+    if (const Status status = propose_create(create, waiter.payload); !status) events_.add("error", base::to_string(status.error()));
+    return;
+  }
+  if (waiter.asked_at != 0 && now() - waiter.asked_at < kAskAgain) return;
+  if (!ask_leader(ControlKind::kCreate, 0, *waiter.payload)) return;
+  waiter.asked_at = now();
+  waiter.sent = true;
+}
+
+void NodeImpl::ask_drop(DropWaiter& waiter) {
+  if (ledger_.find(waiter.id) == nullptr) return;
+  if (active_term_) {
+    if (waiter.proposed_in == active_term_) return;
+    waiter.proposed_in = active_term_;
+    waiter.sent = true;
+    if (const Status status = propose_drop(std::string(waiter.name)); !status) events_.add("error", base::to_string(status.error()));
+    return;
+  }
+  if (waiter.asked_at != 0 && now() - waiter.asked_at < kAskAgain) return;
+  if (!ask_leader(ControlKind::kDrop, 0, base::copy_of(base::view_of(waiter.name)))) return;
+  waiter.asked_at = now();
+  waiter.sent = true;
+}
+
+Status NodeImpl::propose_create(const pages::CreateDatabase& create, base::SharedBytes payload) {
+  HQL_TRY(may_propose());
+  const auto known = creating_.find(create.name);
+  if (known != creating_.end() && known->second == active_term_) return base::ok();
+  const auto id = driver_->core().propose(base::EntryKind::kData, std::move(payload));
+  if (!id) return id.error();
+  creating_[create.name] = active_term_;
+  events_.add("database", "creating " + create.name);
+  driver_->pump();
+  return base::ok();
+}
+
+Status NodeImpl::propose_drop(const std::string& name) {
+  HQL_TRY(may_propose());
+  const Ledger::Database* found = ledger_.find(name);
+  if (found == nullptr) return base::make_error(Code::kNotFound, "no database " + name);
+  pages::DropDatabase drop;
+  drop.db = found->id;
+  drop.name = name;
+  drop.origin = {self_.incarnation, meta_.boot, ++sequence_};
+  const auto id = driver_->core().propose(base::EntryKind::kData, base::share(pages::encode(drop)));
+  if (!id) return id.error();
+  driver_->pump();
+  return base::ok();
+}
+
+void NodeImpl::create_for_execution(const std::string& name) {
+  const pages::CreateDatabase create = empty_database(name, {self_.incarnation, meta_.boot, ++sequence_});
+  if (!active_term_) return;
+  // Refused (a full disk): the statements that wait for it time out on the leader, surely not applied.
+  if (const Status status = propose_create(create, base::share(pages::encode(create))); !status)
+    events_.add("error", "creating " + name + ": " + base::to_string(status.error()));
+}
+
+}  // namespace node

@@ -1,0 +1,167 @@
+// Start-up scan of the log: redo candidates for each database, then the decisions up to the commit that is known.
+#include "node/recovery.h"
+
+#include <algorithm>
+
+namespace node {
+namespace {
+
+using base::Code;
+using base::Entry;
+using base::Index;
+using base::LogId;
+using base::Result;
+using base::Status;
+
+constexpr std::size_t kScanBytesMax = std::size_t{4} << 20;
+
+// Calls `each` for every entry in (from, to], payload included, in order.
+Status scan(wal::Log& log, Index from, Index to, const std::function<void(const Entry&)>& each) {
+  Index next = from.next();
+  while (next <= to) {
+    HQL_ASSIGN(entries, log.read(base::Group::kData, next, to, kScanBytesMax));
+    if (entries.empty()) return base::make_error(Code::kCorrupt, "the log does not return entry " + std::to_string(next.value));
+    for (const Entry& entry : entries) {
+      if (entry.id.index != next)
+        return base::make_error(Code::kCorrupt, "the log returns another entry than " + std::to_string(next.value));
+      each(entry);
+      next = next.next();
+    }
+  }
+  return base::ok();
+}
+
+// What the scan knows of one database, live or dropped by now.
+struct Seen {
+  Ledger::Database database;
+  LogId base;
+  bool has_files = false;
+  std::vector<pages::RedoCandidate> candidates;
+};
+
+class Scanner {
+ public:
+  Scanner(const Meta& meta, pages::ImageFactory& images) : ledger_(meta.catalogue), images_(images) {
+    for (const auto& [id, database] : ledger_.databases()) see(database);
+  }
+
+  void each(const Entry& entry) {
+    Entry with_payload = entry;
+    if (!with_payload.payload) with_payload.payload = base::share({});
+    const Decision decision = ledger_.decide(with_payload);
+    if (decision.effect == Effect::kCreate) see(*ledger_.find(decision.db));
+    if (decision.effect == Effect::kPublish) add_candidate(decision);
+  }
+  std::map<base::DatabaseId, Seen>& seen() { return seen_; }
+  // Parts whose payload the ledger did not keep are fetched with this.
+  std::function<base::SharedBytes(LogId)> fetch;
+
+ private:
+  void see(const Ledger::Database& database) {
+    Seen& entry = seen_[database.id];
+    entry.database = database;
+    const auto base = images_.recorded_base(database.name);
+    // A name may have had other databases before: the files are this one's when their base is not older than it.
+    entry.has_files = base && base->index.value >= database.id.value;
+    if (!entry.has_files) return;
+    entry.base = *base;
+    // A database of the same name that was created later owns the files.
+    for (auto& [id, other] : seen_)
+      if (id < database.id && other.database.name == database.name) other.has_files = false;
+  }
+
+  void add_candidate(const Decision& decision) {
+    Seen& entry = seen_[decision.db];
+    if (!entry.has_files || decision.id.index <= entry.base.index) return;
+    pages::RedoCandidate candidate{decision.id, decision.header.digest_after, decision.header.size_after, {}};
+    if (const auto tx = pages::decode_tx(*decision.payload))
+      for (const pages::Patch& patch : tx->patches) candidate.touched.push_back(patch.page);
+    for (const PartRef& ref : decision.parts) {
+      const base::SharedBytes payload = ref.payload ? ref.payload : fetch(ref.id);
+      if (!payload) continue;
+      if (const auto part = pages::decode_tx_part(*payload))
+        for (const pages::Patch& patch : part->patches) candidate.touched.push_back(patch.page);
+    }
+    std::sort(candidate.touched.begin(), candidate.touched.end());
+    candidate.touched.erase(std::unique(candidate.touched.begin(), candidate.touched.end()), candidate.touched.end());
+    entry.candidates.push_back(std::move(candidate));
+  }
+
+  Ledger ledger_;
+  pages::ImageFactory& images_;
+  std::map<base::DatabaseId, Seen> seen_;
+};
+
+pages::ImageState state_of(const base::Error& error) {
+  return error.code == Code::kForeignWrite ? pages::ImageState::kForeignWrite : pages::ImageState::kDiverged;
+}
+
+}  // namespace
+
+Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images) {
+  RecoveredNode out;
+  wal::Recovered& log = opened.groups[0];
+  const GroupFloor& floor = meta.groups[0];
+  raft::Restored& restored = out.restored;
+  if (!log.hard_state.empty()) {
+    HQL_ASSIGN(hard, raft::decode_hard_state(log.hard_state));
+    restored.hard = hard;
+  }
+  restored.floor = log.floor;
+  if (floor.configuration) restored.floor_configuration = *floor.configuration;
+  restored.entries = std::move(log.entries);
+  restored.sizes = std::move(log.sizes);
+  const Index last = restored.entries.empty() ? log.floor.index : restored.entries.back().id.index;
+  if (meta.catalogue.at.index < log.floor.index || meta.catalogue.at.index > last)
+    return base::make_error(Code::kCorrupt, "the catalogue in the meta file is of entry " + std::to_string(meta.catalogue.at.index.value) +
+                                                ", which is not in the log");
+  if (opened.damage) {
+    restored.may_vote = false;
+    restored.vote_floor = opened.damage->last_known[0];
+  }
+
+  Scanner scanner(meta, images);
+  scanner.fetch = [&opened](LogId id) -> base::SharedBytes {
+    auto entries = opened.log->read(base::Group::kData, id.index, id.index, 1);
+    return entries && !entries->empty() ? entries->front().payload : nullptr;
+  };
+  const Index from = meta.catalogue.at.index;
+  HQL_TRY(scan(*opened.log, from, last, [&scanner](const Entry& entry) { scanner.each(entry); }));
+
+  // A database contains committed transactions only (R8): its position says more about the commit than the hint in the hard state may.
+  Index committed = std::max(from, std::min(restored.hard.commit, last));
+  for (auto& [id, seen] : scanner.seen()) {
+    const bool in_catalogue = id.value <= from.value;
+    if (!seen.has_files && !in_catalogue) continue;  // its CreateDatabase entry makes it
+    OpenedDatabase database;
+    database.database = seen.database;
+    if (!seen.has_files) {
+      database.error = base::make_error(Code::kCorrupt, "the files of database " + seen.database.name + " are missing");
+      database.state = pages::ImageState::kDiverged;
+    } else if (auto image = images.open(seen.database.name, id, seen.database.page_size, seen.candidates)) {
+      database.applied = (*image)->status().applied;
+      database.image = std::move(*image);
+      committed = std::max(committed, std::min(database.applied.index, last));
+    } else {
+      database.error = image.error();
+      database.state = state_of(image.error());
+    }
+    out.databases.push_back(std::move(database));
+  }
+  restored.applied = committed;
+
+  out.ledger = Ledger(meta.catalogue);
+  HQL_TRY(scan(*opened.log, from, committed, [&out](const Entry& entry) {
+    Entry with_payload = entry;
+    if (!with_payload.payload) with_payload.payload = base::share({});
+    Decision decision = out.ledger.decide(with_payload);
+    if (decision.effect == Effect::kVoid || decision.effect == Effect::kNone) return;
+    // Only what is to be published still needs its bytes now; the applier reads them from the log.
+    if (decision.effect == Effect::kPublish) decision.payload = nullptr;
+    for (PartRef& part : decision.parts) part.payload = nullptr;
+    out.decisions.push_back(std::move(decision));
+  }));
+  return out;
+}
+
+}  // namespace node
