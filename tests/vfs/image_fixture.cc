@@ -97,6 +97,16 @@ Image Source::read_file() const {
   return image;
 }
 
+// Of the WAL, which holds one transaction between two truncating checkpoints.
+std::vector<pages::PageNo> Source::framed_pages() const {
+  std::ifstream file(path_ + "-wal", std::ios::binary);
+  std::vector<pages::PageNo> pages;
+  base::Bytes page(4);
+  for (std::streamoff at = 32; file.seekg(at) && file.read(reinterpret_cast<char*>(page.data()), 4); at += 24 + page_size_)
+    pages.push_back(base::load_be32(page.data()));
+  return pages;
+}
+
 pages::CreateDatabase Source::create() const {
   CHECK(history_.empty());
   pages::CreateDatabase create;
@@ -112,6 +122,7 @@ pages::CreateDatabase Source::create() const {
 pages::Tx Source::diff(const std::string& sql) {
   const int rc = plain_.exec(sql);
   CHECK(rc == SQLITE_OK);
+  const std::vector<pages::PageNo> framed = every_frame_ ? framed_pages() : std::vector<pages::PageNo>{};
   CHECK(plain_.exec("PRAGMA wal_checkpoint(TRUNCATE)") == SQLITE_OK);
   const Image after = read_file();
   pages::Tx tx;
@@ -126,7 +137,7 @@ pages::Tx Source::diff(const std::string& sql) {
   for (std::size_t i = 0; i < after.size(); ++i) {
     const auto page = static_cast<pages::PageNo>(i + 1);
     const bool existed = i < image_.size();
-    if (existed && image_[i] == after[i]) continue;
+    if (existed && image_[i] == after[i] && std::find(framed.begin(), framed.end(), page) == framed.end()) continue;
     tx.patches.push_back(pages::make_patch(page, existed ? base::ByteView(image_[i]) : base::ByteView(), after[i]));
     sums_.set(page, pages::page_hash(page, after[i]));
     candidate.touched.push_back(page);

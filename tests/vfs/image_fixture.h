@@ -70,6 +70,8 @@ class Source {
   // The whole database after a transaction (its index), as one string of bytes.
   [[nodiscard]] base::Bytes bytes_at(base::Index index) const;
   void keep_images() { keep_images_ = true; }
+  // Patches for all pages of the transaction's frames, the unchanged ones too.
+  void patch_every_frame() { every_frame_ = true; }
   Plain& plain() { return plain_; }
 
  private:
@@ -85,6 +87,9 @@ class Source {
   pages::PageSums sums_;
   base::LogId last_{base::Term(1), base::Index(1)};
   std::vector<pages::RedoCandidate> history_;
+  std::vector<pages::PageNo> framed_pages() const;
+
+  bool every_frame_ = false;
   bool keep_images_ = false;
   std::vector<base::Bytes> images_;  // [index - 1]
 };
