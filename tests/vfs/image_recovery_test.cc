@@ -1,0 +1,402 @@
+// Crashes and recovery by digest (DESIGN section 7): a killed process, torn unsynced tails, half-written backfills, others who checkpoint or
+// write while the owner is dead.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <random>
+
+#include "base/fault.h"
+#include "tests/vfs/image_fixture.h"
+
+namespace image_test {
+namespace {
+
+#define ASSERT_OK(expression)                                                   \
+  do {                                                                          \
+    const auto assert_ok_ = (expression);                                       \
+    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
+  } while (false)
+
+// A history with growth, shrinking and small edits; jobs[i] has index i + 2.
+std::vector<pages::PublishJob> make_history(Source& source, int count) {
+  source.keep_images();
+  std::vector<pages::PublishJob> jobs;
+  jobs.push_back(source.transact("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX t_name ON t(name)"));
+  for (int i = 1; i < count; ++i) {
+    std::string sql = "INSERT INTO t(name) SELECT hex(randomblob(40)) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8))";
+    if (i % 9 == 8) sql = "DELETE FROM t WHERE id%4=" + std::to_string(i % 4);
+    if (i % 5 == 3) sql = "UPDATE t SET name=hex(randomblob(60)) WHERE id%11=" + std::to_string(i % 11);
+    if (i % 31 == 30) sql = "VACUUM";
+    if (i % 13 == 12) sql = "INSERT INTO t(name) SELECT hex(randomblob(700)) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8))";
+    jobs.push_back(source.transact(sql));
+  }
+  return jobs;
+}
+
+std::vector<pages::RedoCandidate> after(const Source& source, base::LogId base) {
+  std::vector<pages::RedoCandidate> candidates;
+  for (const pages::RedoCandidate& candidate : source.history())
+    if (candidate.id.index > base.index) candidates.push_back(candidate);
+  return candidates;
+}
+
+base::Bytes seen(const std::string& path) {
+  Plain reader(path, SQLITE_OPEN_READONLY);
+  return reader.serialize();
+}
+
+// Opens what the crash left, checks that the position's bytes are the position's, redoes the rest.
+void recover_and_finish(const std::string& dir, const Source& source, const std::vector<pages::PublishJob>& jobs, base::Index* position = nullptr) {
+  const auto base = vfs::Database::recorded_base(base::posix_env(), dir, "app.db");
+  ASSERT_OK(base);
+  Node node(dir);
+  ASSERT_OK(node.open(after(source, *base)));
+  const base::LogId applied = node->status().applied;
+  if (position != nullptr) *position = applied.index;
+  ASSERT_GE(applied.index, base->index);
+  ASSERT_EQ(seen(node.path()), source.bytes_at(applied.index)) << "position " << applied.index.value << " base " << base->index.value;
+  for (const pages::PublishJob& job : jobs)
+    if (job.id.index > applied.index) {
+      ASSERT_OK(node.publish(job));
+    }
+  ASSERT_EQ(seen(node.path()), joined(source.image()));
+  ASSERT_EQ(node->status().digest, source.digest());
+  ASSERT_OK(node.sync_point());
+  ASSERT_OK(node.checkpoint());
+  node.close();
+  ASSERT_EQ(seen(dir + "/app.db"), joined(source.image()));
+}
+
+void copy_database(const std::string& from, const std::string& to) {
+  for (const char* suffix : {"", "-wal", ".sums"})
+    std::filesystem::copy_file(from + "/app.db" + suffix, to + "/app.db" + suffix, std::filesystem::copy_options::overwrite_existing);
+}
+
+TEST(Recovery, CleanlyClosed_OpensAtItsBase) {
+  TempDir dir;
+  Source source;
+  const auto jobs = make_history(source, 20);
+  {
+    Source fresh;
+    Node node(dir.path());
+    ASSERT_OK(node.create(fresh.create()));
+    node.close();
+  }
+  Node node(dir.path());
+  ASSERT_OK(node.open({}));
+  EXPECT_EQ(node->status().applied, (base::LogId{base::Term(1), base::Index(1)}));
+}
+
+TEST(Recovery, RecordedBaseOfNothing_IsNotFound) {
+  TempDir dir;
+  EXPECT_EQ(vfs::Database::recorded_base(base::posix_env(), dir.path(), "app.db").error().code, base::Code::kNotFound);
+  Node node(dir.path());
+  EXPECT_EQ(node.open({}).error().code, base::Code::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(dir.path() + "/app.db"));
+}
+
+TEST(Recovery, HalfDoneCreation_IsReplaced) {
+  TempDir dir;
+  Source source;
+  std::ofstream(dir.path() + "/app.db") << "half";
+  std::ofstream(dir.path() + "/app.db-wal") << "old";
+  Node node(dir.path());
+  ASSERT_OK(node.create(source.create()));
+  EXPECT_EQ(seen(node.path()), joined(source.image()));
+  EXPECT_EQ(std::filesystem::status(node.path()).permissions() & std::filesystem::perms::others_read, std::filesystem::perms::others_read);
+}
+
+// The page cache survives: everything published is found, wherever the process died.
+TEST(Recovery, KilledAtRandom_FindsThePositionAndGoesOn) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 70);
+  const unsigned rounds = 8 * test_scale();
+  for (unsigned round = 0; round < rounds; ++round) {
+    TempDir dir;
+    const std::uint64_t kill_after = random() % jobs.size();
+    const std::uint64_t choices = random();
+    int progress[2];
+    ASSERT_EQ(::pipe(progress), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      std::mt19937_64 own(choices);
+      Node node(dir.path());
+      if (!node.create(create)) ::_exit(3);
+      for (const pages::PublishJob& job : jobs) {
+        if (!node.publish(job)) ::_exit(4);
+        const char byte = 1;
+        if (::write(progress[1], &byte, 1) != 1) ::_exit(5);
+        if (own() % 6 == 0 && !node.sync_point()) ::_exit(6);
+        if (own() % 6 == 0 && !node.checkpoint()) ::_exit(7);
+      }
+      ::pause();
+    }
+    ::close(progress[1]);
+    std::uint64_t published = 0;
+    for (char byte; published <= kill_after && ::read(progress[0], &byte, 1) == 1;) ++published;
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "exit " << WEXITSTATUS(status);
+    ::close(progress[0]);
+    base::Index position;
+    recover_and_finish(dir.path(), source, jobs, &position);
+    if (HasFatalFailure()) return;
+    EXPECT_GE(position.value, published + 1);
+  }
+}
+
+// A power cut: what was not synced is lost sector by sector, in any order, or replaced by garbage inside what was written.
+TEST(Recovery, TornUnsyncedTail_FindsAPositionAtOrAfterBase) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 60);
+  TempDir live;
+  Node node(live.path());
+  ASSERT_OK(node.create(create));
+  std::uintmax_t durable = 0;  // of the WAL
+  bool header_durable = false;
+  unsigned torn = 0;
+  for (const pages::PublishJob& job : jobs) {
+    ASSERT_OK(node.publish(job));
+    header_durable = true;  // synced when the WAL began
+    const auto choice = random() % 12;
+    if (choice == 0) {
+      ASSERT_OK(node.sync_point());
+      durable = std::filesystem::file_size(node.path() + "-wal");
+    }
+    if (choice == 1) {
+      // The backfill reaches the end, and the next transaction begins the WAL anew: its old bytes count as unsynced from then on.
+      ASSERT_OK(node.checkpoint());
+      durable = 32;
+    }
+    if (random() % 3 != 0) continue;
+    for (unsigned image = 0; image < 2 * test_scale(); ++image) {
+      TempDir dir;
+      copy_database(live.path(), dir.path());
+      const std::string wal = dir.path() + "/app.db-wal";
+      const std::uintmax_t size = std::filesystem::file_size(wal);
+      const std::uintmax_t kept = std::max<std::uintmax_t>(durable, header_durable ? 32 : 0);
+      if (size > kept && choice != 1) {
+        std::fstream file(wal, std::ios::binary | std::ios::in | std::ios::out);
+        for (std::uintmax_t at = kept; at < size; at = (at / 512 + 1) * 512) {
+          const std::uintmax_t end = std::min(size, (at / 512 + 1) * 512);
+          const auto fate = random() % 3;
+          if (fate == 0) continue;  // arrived
+          std::string bytes(end - at, '\0');
+          if (fate == 2)
+            for (char& byte : bytes) byte = static_cast<char>(random());
+          file.seekp(static_cast<std::streamoff>(at));
+          file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+        }
+        file.close();
+        if (random() % 2 == 0) std::filesystem::resize_file(wal, kept + random() % (size - kept + 1));
+        ++torn;
+      }
+      recover_and_finish(dir.path(), source, jobs);
+      if (HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(torn, 0u);
+}
+
+// A backfill that the power cut left half done, and garbage in `.sums` blocks.
+TEST(Recovery, HalfWrittenBackfillAndRottenSums_AreMended) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 40);
+  TempDir live;
+  Node node(live.path());
+  ASSERT_OK(node.create(create));
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    ASSERT_OK(node.publish(jobs[i]));
+    if (i % 10 == 9) ASSERT_OK(node.sync_point());
+    if (i % 10 != 9 || i < 10) continue;
+    TempDir dir;
+    copy_database(live.path(), dir.path());
+    {
+      // All pages of the database are in the WAL, which is durable here: any of them may be torn.
+      std::fstream file(dir.path() + "/app.db", std::ios::binary | std::ios::in | std::ios::out);
+      std::fstream wal(dir.path() + "/app.db-wal", std::ios::binary | std::ios::in);
+      base::Bytes header(4);
+      for (std::streamoff at = 32; wal.seekg(at) && wal.read(reinterpret_cast<char*>(header.data()), 4); at += 24 + 4096) {
+        const std::uint32_t page = base::load_be32(header.data());
+        if (random() % 2 == 0 || page == 1) continue;
+        file.seekp(static_cast<std::streamoff>(page - 1) * 4096 + static_cast<std::streamoff>(random() % 8 * 512));
+        std::string sector(512, static_cast<char>(random()));
+        file.write(sector.data(), 512);
+      }
+      std::fstream sums(dir.path() + "/app.db.sums", std::ios::binary | std::ios::in | std::ios::out);
+      sums.seekp(3 * 4096 + static_cast<std::streamoff>(random() % 64));
+      sums.put(static_cast<char>(random()));
+    }
+    recover_and_finish(dir.path(), source, jobs);
+    if (HasFatalFailure()) return;
+  }
+}
+
+struct OwnerDied : ::testing::Test {
+  OwnerDied() : jobs((create = source.create(), make_history(source, 30))) {
+    Node node(dir.path());
+    EXPECT_TRUE(node.create(create));
+    for (std::size_t i = 0; i < 20; ++i) {
+      EXPECT_TRUE(node.publish(jobs[i]));
+      if (i == 8) {
+        EXPECT_TRUE(node.sync_point());
+      }
+    }
+    node.crash();
+  }
+  std::string cli(const std::string& sql) { return shell("sqlite3 " + dir.path() + "/app.db \"" + sql + "\""); }
+  TempDir dir;
+  Source source;
+  pages::CreateDatabase create;
+  std::vector<pages::PublishJob> jobs;
+};
+
+TEST_F(OwnerDied, PlainReaderThatCheckpointsAndDeletesTheWal_IsNoHarm) {
+  EXPECT_TRUE(std::filesystem::exists(dir.path() + "/app.db-wal"));
+  EXPECT_EQ(cli("PRAGMA integrity_check"), "ok");
+  EXPECT_FALSE(std::filesystem::exists(dir.path() + "/app.db-wal"));
+  base::Index position;
+  recover_and_finish(dir.path(), source, jobs, &position);
+  EXPECT_EQ(position, jobs[19].id.index);
+}
+
+TEST_F(OwnerDied, PlainWriter_IsReported) {
+  EXPECT_EQ(cli("UPDATE t SET name='mine' WHERE id=3; SELECT changes()"), "1");
+  Node node(dir.path());
+  const auto status = node.open(source.history());
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, base::Code::kForeignWrite);
+  EXPECT_NE(status.error().message.find("hql_import"), std::string::npos);
+}
+
+// The foreign write stays in a WAL that a live reader keeps.
+TEST_F(OwnerDied, PlainWriterUnderAnOpenReader_IsReported) {
+  Plain reader(dir.path() + "/app.db", SQLITE_OPEN_READONLY);
+  EXPECT_EQ(reader.value("PRAGMA integrity_check"), "ok");
+  EXPECT_EQ(cli("UPDATE t SET name='mine' WHERE id=3; SELECT changes()"), "1");
+  EXPECT_TRUE(std::filesystem::exists(dir.path() + "/app.db-wal"));
+  Node node(dir.path());
+  EXPECT_EQ(node.open(source.history()).error().code, base::Code::kForeignWrite);
+}
+
+// Its own change undone, byte for byte, is the same state: equal digests are equal bytes.
+TEST_F(OwnerDied, ReaderThatStays_IsServedOn) {
+  Plain reader(dir.path() + "/app.db", SQLITE_OPEN_READONLY);
+  EXPECT_EQ(reader.value("PRAGMA integrity_check"), "ok");
+  Node node(dir.path());
+  ASSERT_OK(node.open(source.history()));
+  for (std::size_t i = 20; i < jobs.size(); ++i) {
+    ASSERT_OK(node.publish(jobs[i]));
+    ASSERT_EQ(reader.serialize(), source.bytes_at(jobs[i].id.index));
+    if (i % 3 == 0) ASSERT_OK(node.checkpoint());
+  }
+}
+
+TEST_F(OwnerDied, JournalModeChanged_IsReported) {
+  EXPECT_EQ(cli("PRAGMA journal_mode=DELETE"), "delete");
+  Node node(dir.path());
+  EXPECT_EQ(node.open(source.history()).error().code, base::Code::kForeignWrite);
+}
+
+TEST_F(OwnerDied, FileCutOff_IsReportedAndTheWalKept) {
+  std::filesystem::resize_file(dir.path() + "/app.db", 0);
+  Node node(dir.path());
+  EXPECT_EQ(node.open(source.history()).error().code, base::Code::kForeignWrite);
+  EXPECT_TRUE(std::filesystem::exists(dir.path() + "/app.db-wal"));
+}
+
+TEST_F(OwnerDied, FilesOfAnotherDatabaseId_AreNotFound) {
+  Node node(dir.path());
+  vfs::DatabaseParams params = node.params();
+  params.id = base::DatabaseId(99);
+  const auto opened = vfs::Database::open(params, source.history());
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, base::Code::kNotFound);
+}
+
+TEST(Faults, FailedSync_StopsSyncPointsAndCheckpointsUntilARestart) {
+  TempDir dir;
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 12);
+  {
+    Node node(dir.path());
+    ASSERT_OK(node.create(create));
+    for (std::size_t i = 0; i < 6; ++i) ASSERT_OK(node.publish(jobs[i]));
+    ASSERT_OK(base::arm_faults("image.wal_sync:eio:1"));
+    EXPECT_EQ(node.sync_point().error().code, base::Code::kIo);
+    base::disarm_faults();
+    EXPECT_EQ(node.sync_point().error().code, base::Code::kIo);  // never tried again (R13)
+    EXPECT_EQ(node.checkpoint().error().code, base::Code::kIo);
+    EXPECT_EQ(node->status().base.index, base::Index(1));
+    ASSERT_OK(node.publish(jobs[6]));
+    node.crash();
+  }
+  recover_and_finish(dir.path(), source, jobs);
+}
+
+TEST(Faults, FullDisk_PublishFailsAndSucceedsLater) {
+  TempDir dir;
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 8);
+  Node node(dir.path());
+  ASSERT_OK(node.create(create));
+  ASSERT_OK(node.publish(jobs[0]));
+  for (const char* fault : {"image.wal_write:enospc:1", "image.publish:enospc:1"}) {
+    const std::size_t next = static_cast<std::size_t>(node->status().applied.index.value) - 1;
+    const base::Bytes before = seen(node.path());
+    ASSERT_OK(base::arm_faults(fault));
+    EXPECT_EQ(node.publish(jobs[next]).error().code, base::Code::kFull);
+    base::disarm_faults();
+    EXPECT_EQ(seen(node.path()), before);
+    ASSERT_OK(node.publish(jobs[next]));
+    EXPECT_EQ(seen(node.path()), source.bytes_at(jobs[next].id.index));
+  }
+}
+
+// Killed between the record of the new salts and the header of the new WAL, and between the frames and the wal-index header.
+TEST(Faults, KilledAtNamedPoints_Recovers) {
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 30);
+  for (const char* fault : {"image.wal_restart:kill:2", "image.wal_restart:kill:3", "image.publish:kill:7", "image.publish:kill:20",
+                            "image.wal_write:kill:11", "image.wal_sync:kill:3", "image.wal_sync:kill:4"}) {
+    TempDir dir;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      Node node(dir.path());
+      if (!base::arm_faults(fault) || !node.create(create)) ::_exit(3);
+      for (std::size_t i = 0; i < jobs.size(); ++i) {
+        if (!node.publish(jobs[i])) ::_exit(4);
+        if (i % 4 == 3 && !node.checkpoint()) ::_exit(5);
+      }
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << fault << " exit " << WEXITSTATUS(status);
+    SCOPED_TRACE(fault);
+    recover_and_finish(dir.path(), source, jobs);
+    if (HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace image_test
