@@ -10,8 +10,16 @@ namespace {
 constexpr std::uint64_t kStallPauseElections = 10;  // election timeouts between two moves away from a slow disk
 }  // namespace
 
+// A voter of the latest configuration, or of one that may still turn out to be the latest committed one: a member that is removed by
+// an entry which is not known to be committed may hold the only log that can win, and its vote is then refused to all others
+// (thesis 4.2.2). It does not count itself, and steps down when the entry is committed.
 bool Core::State::may_campaign() const {
-  return may_vote && !installing && configuration().is_voter(options.self);
+  if (!may_vote || installing) return false;
+  for (auto at = configurations.rbegin(); at != configurations.rend(); ++at) {
+    if (at->second.is_voter(options.self)) return true;
+    if (at->first <= commit) break;
+  }
+  return false;
 }
 
 void Core::State::reset_election_timer() {

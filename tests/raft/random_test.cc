@@ -44,7 +44,7 @@ class Schedule {
       options.uncommitted_bytes_max = 100 + random_.below(300);
       options.priority = static_cast<int>(random_.below(3));
       Node& node = cluster_.add(each, options, std::move(disk));
-      node.slow_disk = true;
+      node.slow_disk = random_.chance(2, 5);
       cluster_.start(node);
     }
     lossy_ = random_.below(4);
@@ -98,7 +98,7 @@ class Schedule {
       for (auto& [who, each] : cluster_.nodes)
         if (each.core) each.core->tick();
     } else if (dice < 600) {
-      for (std::uint64_t left = 1 + random_.below(6); left > 0; --left) deliver_some();
+      for (std::uint64_t left = 1 + random_.below(12); left > 0; --left) deliver_some();
     } else if (dice < 790) {
       if (node.core)
         for (std::uint64_t left = 1 + random_.below(3); left > 0 && cluster_.complete(node); --left) {
@@ -220,8 +220,10 @@ class Schedule {
   }
 
   void install(Node& node) {
-    if (!node.core || (node.snapshots_wanted.empty() && !installing_.count(node.member))) return;
-    if (random_.chance(1, 6)) {
+    if (!node.core) return;
+    const bool asked = !node.snapshots_wanted.empty() || installing_.count(node.member);
+    if (!asked && random_.chance(1, 2)) return;  // also one that came late, or from an operator
+    if (asked && random_.chance(1, 6)) {
       node.snapshots_wanted.clear();
       installing_.erase(node.member);
       node.core->snapshot_failed();
@@ -344,6 +346,9 @@ class Schedule {
       if (!entry || entry->id.term != *node.core->term_at(status.durable))
         fail(name(node.member) + " believes that its disk has another entry at " + std::to_string(status.durable.value));
     }
+    if (node.jobs.empty() && !node.core->has_ready() &&
+        status.configuration != configuration_at(node.disk, node.disk.last().index))
+      fail(name(node.member) + " follows another configuration than its log says");
     if (status.role != raft::Role::kLeader) return;
     const auto [leader, fresh] = leaders_.try_emplace(status.term, node.member);
     if (leader->second != node.member)
