@@ -1,5 +1,6 @@
 // Crashes, place by place: at every operation of a history, and at every sector of a batch.
 #include "tests/wal/fixture.h"
+#include "wal/batch.h"
 
 namespace wal_test {
 namespace {
@@ -282,6 +283,43 @@ TEST_F(TearTest, GarbageBesideSyncedBlocks_IsNoDamageAndIsWrittenOver) {
     ASSERT_TRUE(append(entries(Group::kData, 2, 100)));
     open();
     ASSERT_FALSE(damage_) << damage_->where;
+  }
+}
+
+// A recycled segment, or a write that was given up, can leave a whole and valid batch just where the next one is to come.
+TEST_F(TearTest, StaleValidBatchAtTheTail_OfAnotherSaltPlaceOrPredecessor_IsNotTaken) {
+  open();
+  const Write write = last_write(entries(Group::kData, 1, 100));
+  const auto disk = env_.snapshot();
+  const auto good = wal::decode_batch_header(write.bytes);
+  ASSERT_TRUE(good);
+  for (int kind = 0; kind < 6; ++kind) {
+    wal::BatchBuilder::Frame frame{good->salt, good->sequence, base::Lsn(good->lsn.value), {LogId{Term(1), Index(1)}, LogId{}}};
+    std::uint32_t crc = good->crc;
+    std::uint64_t offset = write.offset + wal::kBlockSize;
+    base::Lsn lsn = good->lsn.next();
+    if (kind == 1) frame.salt ^= 1;
+    if (kind == 2) frame.sequence += 1;
+    if (kind == 3) offset += wal::kBlockSize;
+    if (kind == 4) crc ^= 1;
+    if (kind == 5) lsn = good->lsn;
+    if (kind == 5) frame.durable_through = {};
+    const Entry entry = make_entry(random_, {Term(1), Index(2)}, 100);
+    const std::vector<wal::Item> items = {
+        {{wal::RecordType::kEntry, Group::kData, entry.kind, 0, 0, Index(2), Term(1)}, base::view_of(entry.payload)}};
+    std::vector<wal::Place> places;
+    wal::BatchBuilder builder;
+    builder.begin(items, places);
+    Bytes batch(wal::kBlockSize);
+    builder.pack(frame, offset, lsn, wal::kFlagFirst, batch.size(), batch.data(), crc);
+    auto stale = disk;
+    std::copy(batch.begin(), batch.end(), stale.at(write.path).begin() + static_cast<std::ptrdiff_t>(write.offset + wal::kBlockSize));
+    env_.restore(stale);
+    auto opened = wal::Log::open(env_, options_);
+    ASSERT_TRUE(opened);
+    // Kind 0 changes nothing: it shows that the batch is otherwise as good as any.
+    EXPECT_EQ(opened->groups[0].entries.size(), kind == 0 ? 2u : 1u) << kind;
+    EXPECT_FALSE(opened->damage) << kind;
   }
 }
 

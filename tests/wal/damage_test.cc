@@ -128,6 +128,8 @@ class DamageTest : public LogTest {
     auto healed = wal::Log::open(env_, options_);
     ASSERT_TRUE(healed) << healed.error().message;
     ASSERT_FALSE(healed->damage) << healed->damage->where;
+    const base::Status verified = wal::verify(env_, "log");
+    ASSERT_TRUE(verified) << "damage that is dealt with is still reported: " << verified.error().message;
     // Floors may be lower than they were, never the entries above them.
     Model want = scene.final_model;
     for (std::size_t slot = 0; slot < base::kGroupCount; ++slot) {

@@ -223,6 +223,10 @@ base::Status DiskEnv::rename(const std::string& from, const std::string& to) {
 
 base::Status DiskEnv::sync_dir(const std::string& path) {
   if (begin_operation() || dead_) return make_error(Code::kIo, "sync " + path);
+  // The log's files lie in one directory; a sync of another one, such as its parent, does nothing for their names.
+  const bool holds = std::any_of(files_.begin(), files_.end(),
+                                 [&](const auto& file) { return file.first.compare(0, path.size() + 1, path + "/") == 0; });
+  if (!holds) return base::ok();
   durable_names_ = files_;
   names_history_.clear();
   return base::ok();
