@@ -515,9 +515,9 @@ class Schedule {
 std::uint64_t schedules() {
   const char* scale = std::getenv("HQL_TEST_SCALE");
   const std::string name = scale ? scale : "ci";
-  if (name == "night") return 400000;
-  if (name == "hour") return 40000;
-  return 1000;
+  if (name == "night") return 200000;
+  if (name == "hour") return 20000;
+  return 400;
 }
 
 TEST(RandomSchedules, FaultsThenHealed_InvariantsHoldAndProgressIsMade) {
