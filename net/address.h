@@ -1,5 +1,5 @@
-// "host:port" texts and socket addresses. Callers: net/tcp_transport.cc, net/connection.cc, node/. Any thread; parse_address() and
-// address_text() do not block.
+// "host:port" texts and socket addresses. Callers: net/tcp_transport.cc, net/connection.cc, node/. Any thread;
+// parse_address() and address_text() do not block.
 #pragma once
 
 #include <sys/socket.h>
@@ -17,7 +17,8 @@ struct Address {
   std::uint16_t port = 0;
 };
 
-// "host:port", "127.0.0.1:80", "[::1]:80"; port 0 to 65535. Errors: kConfig, naming `what` (a configuration key) and the text.
+// "host:port", "127.0.0.1:80", "[::1]:80"; port 0 to 65535. Errors: kConfig, naming `what` (a configuration key) and
+// the text.
 base::Result<Address> parse_address(const std::string& text, const std::string& what);
 // The inverse, with brackets where they are needed.
 std::string to_string(const Address& address);

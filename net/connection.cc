@@ -13,11 +13,13 @@ namespace {
 
 constexpr std::size_t kReadBufferSize = std::size_t{64} << 10;
 constexpr std::ptrdiff_t kReadBudget = std::ptrdiff_t{256} << 10;
-constexpr std::size_t kSliceBytes = std::size_t{64} << 10;  // sealed and written in one turn of the loop (DESIGN section 11)
-constexpr std::size_t kBuffersMax = 512;                    // below IOV_MAX; three per frame
+constexpr std::size_t kSliceBytes = std::size_t{64}
+                                    << 10;  // sealed and written in one turn of the loop (DESIGN section 11)
+constexpr std::size_t kBuffersMax = 512;    // below IOV_MAX; three per frame
 constexpr std::size_t kControlQueueMax = std::size_t{1} << 20;
 constexpr std::size_t kDataQueueMax = std::size_t{64} << 20;
-constexpr std::size_t kPongQueueMax = std::size_t{64} << 10;  // a peer that sends pings and reads nothing gets no more answers
+constexpr std::size_t kPongQueueMax = std::size_t{64}
+                                      << 10;  // a peer that sends pings and reads nothing gets no more answers
 constexpr std::size_t kKeptBodyMax = std::size_t{1} << 20;  // a larger buffer is given back after its frame
 constexpr std::size_t kLingerBytesMax = std::size_t{1} << 20;
 constexpr base::Micros kLingerTime = base::kSecond;
@@ -34,7 +36,8 @@ void give_read_buffer(uv_handle_t*, std::size_t, uv_buf_t* out) {
 }
 
 uv_buf_t buffer_of(base::ByteView bytes) {
-  return uv_buf_init(reinterpret_cast<char*>(const_cast<std::byte*>(bytes.data())), static_cast<unsigned>(bytes.size()));
+  return uv_buf_init(reinterpret_cast<char*>(const_cast<std::byte*>(bytes.data())),
+                     static_cast<unsigned>(bytes.size()));
 }
 
 }  // namespace
@@ -45,7 +48,8 @@ Connection::Connection(LoopLane& lane, ConnectionOwner& owner, Handshake handsha
 Connection::~Connection() = default;
 
 base::Status Connection::open_handle() {
-  if (const int rc = uv_tcp_init(lane_.loop(), &tcp_); rc != 0) return base::make_error(base::Code::kIo, uv_strerror(rc));
+  if (const int rc = uv_tcp_init(lane_.loop(), &tcp_); rc != 0)
+    return base::make_error(base::Code::kIo, uv_strerror(rc));
   tcp_.data = this;
   self_ = shared_from_this();
   return base::ok();
@@ -57,10 +61,11 @@ base::Result<std::shared_ptr<Connection>> Connection::dial(LoopLane& lane, Conne
   HQL_TRY(connection->open_handle());
   connection->connect_request_.data = connection.get();
   connection->remote_ = address_text(address);
-  const int rc = uv_tcp_connect(&connection->connect_request_, &connection->tcp_, address, [](uv_connect_t* request, int status) {
-    Connection& self = self_of(request->data);
-    self.lane_.guard([&] { self.on_connected(status); });
-  });
+  const int rc =
+      uv_tcp_connect(&connection->connect_request_, &connection->tcp_, address, [](uv_connect_t* request, int status) {
+        Connection& self = self_of(request->data);
+        self.lane_.guard([&] { self.on_connected(status); });
+      });
   if (rc != 0) {
     connection->close();
     return base::make_error(base::Code::kIo, "cannot connect to " + connection->remote_ + ": " + uv_strerror(rc));
@@ -68,8 +73,8 @@ base::Result<std::shared_ptr<Connection>> Connection::dial(LoopLane& lane, Conne
   return connection;
 }
 
-base::Result<std::shared_ptr<Connection>> Connection::accept(LoopLane& lane, ConnectionOwner& owner, Handshake handshake,
-                                                             uv_stream_t* listener) {
+base::Result<std::shared_ptr<Connection>> Connection::accept(LoopLane& lane, ConnectionOwner& owner,
+                                                             Handshake handshake, uv_stream_t* listener) {
   std::shared_ptr<Connection> connection(new Connection(lane, owner, std::move(handshake)));
   HQL_TRY(connection->open_handle());
   if (const int rc = uv_accept(listener, reinterpret_cast<uv_stream_t*>(&connection->tcp_)); rc != 0) {
@@ -250,7 +255,9 @@ void Connection::finish_handshake() {
 }
 
 void Connection::on_sealed_frame(base::ByteView payload) {
-  const auto out_of_turn = [this] { break_off(base::Code::kProtocol, "malformed bytes: a frame out of turn from " + remote_); };
+  const auto out_of_turn = [this] {
+    break_off(base::Code::kProtocol, "malformed bytes: a frame out of turn from " + remote_);
+  };
   switch (header_.kind) {
     case FrameKind::kHello:
       if (state_ != State::kHello) return out_of_turn();
@@ -274,7 +281,8 @@ void Connection::on_sealed_frame(base::ByteView payload) {
     case FrameKind::kRefuse: {
       auto message = decode_refuse(payload);
       if (!message) return break_off(message.error().code, message.error().message);
-      return break_off(HandshakeFailure{message->refusal, "refused by the peer: " + message->text, HandshakeFailure::Tell::kNobody});
+      return break_off(
+          HandshakeFailure{message->refusal, "refused by the peer: " + message->text, HandshakeFailure::Tell::kNobody});
     }
     case FrameKind::kStart:
     case FrameKind::kChallenge:
@@ -377,10 +385,11 @@ void Connection::flush() {
   *first = uv_buf_init(first->base + skip, static_cast<unsigned>(first->len - skip));
   write_request_.data = this;
   writing_ = true;
-  const int rc = uv_write(&write_request_, stream, &*first, static_cast<unsigned>(buffers_.end() - first), [](uv_write_t* request, int status) {
-    Connection& self = self_of(request->data);
-    self.lane_.guard([&] { self.on_write_done(status); });
-  });
+  const int rc = uv_write(&write_request_, stream, &*first, static_cast<unsigned>(buffers_.end() - first),
+                          [](uv_write_t* request, int status) {
+                            Connection& self = self_of(request->data);
+                            self.lane_.guard([&] { self.on_write_done(status); });
+                          });
   if (rc != 0) {
     writing_ = false;
     break_off(base::Code::kIo, "connection to " + remote_ + ": " + uv_strerror(rc));
@@ -452,8 +461,8 @@ void Connection::on_write_done(int status) {
 
 // ---- the end ----
 
-// After the last frame of a refused connection: FIN, then the peer's end is awaited, because a close with unread bytes would reset the
-// connection and take the refusal from the peer.
+// After the last frame of a refused connection: FIN, then the peer's end is awaited, because a close with unread
+// bytes would reset the connection and take the refusal from the peer.
 void Connection::shut_down() {
   if (state_ != State::kLingering || shutting_down_) return;
   shutting_down_ = true;

@@ -1,9 +1,10 @@
-// Connection: one TCP connection to another node, from connect or accept to close: handshake, hello, sealed frames both ways, a bounded
-// send queue. Caller: net/tcp_transport.cc, which pairs two of them to a session. Loop lane only. Format: docs/FORMATS.md, "Wire".
+// Connection: one TCP connection to another node, from connect or accept to close: handshake, hello, sealed frames
+// both ways, a bounded send queue. Caller: net/tcp_transport.cc, which pairs two of them to a session. Loop lane
+// only. Format: docs/FORMATS.md, "Wire".
 //
-// Reading and sealing go in slices, so that a 70 MiB frame on the data channel never keeps a heartbeat waiting: a flush seals and writes
-// at most kSliceBytes, a connection that has read kReadBudget pauses until the loop has polled the others.
-// Lives as long as its uv handle or anybody's shared_ptr: the transport and the loop share it.
+// Reading and sealing go in slices, so that a 70 MiB frame on the data channel never keeps a heartbeat waiting: a
+// flush seals and writes at most kSliceBytes, a connection that has read kReadBudget pauses until the loop has polled
+// the others. Lives as long as its uv handle or anybody's shared_ptr: the transport and the loop share it.
 #pragma once
 
 #include <uv.h>
@@ -48,7 +49,8 @@ class ConnectionOwner {
   virtual void on_broken(Connection& connection, const ConnectionError& error) = 0;
   // It was refused and ends by itself within a second; whoever stops the loop before that closes it.
   virtual void on_lingering(Connection& connection) = 0;
-  // Something waits to be sent: flush() before the next poll. / Reading is paused: restart_reading() before the next poll.
+  // Something waits to be sent: flush() before the next poll. / Reading is paused: restart_reading() before the next
+  // poll.
   virtual void want_flush(Connection& connection) = 0;
   virtual void want_reading(Connection& connection) = 0;
 };

@@ -39,14 +39,16 @@ char g_sha256_name[] = "SHA256";  // OSSL_PARAM wants a pointer to char
 base::Result<Digest> sha256(base::ByteView bytes) {
   Digest out;
   unsigned int size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), raw(out.data()), &size, EVP_sha256(), nullptr) != 1) return failure("SHA-256");
+  if (EVP_Digest(bytes.data(), bytes.size(), raw(out.data()), &size, EVP_sha256(), nullptr) != 1)
+    return failure("SHA-256");
   return out;
 }
 
 base::Result<Digest> hmac_sha256(base::ByteView key, base::ByteView bytes) {
   Digest out;
   unsigned int size = 0;
-  if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), raw(bytes), bytes.size(), raw(out.data()), &size) == nullptr) {
+  if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), raw(bytes), bytes.size(), raw(out.data()), &size) ==
+      nullptr) {
     return failure("HMAC");
   }
   return out;
@@ -58,9 +60,9 @@ base::Result<Digest> derive_key(base::ByteView secret, base::ByteView salt, std:
   if (!kdf) return failure("HKDF");
   const std::unique_ptr<EVP_KDF_CTX, FreeKdf> context(EVP_KDF_CTX_new(kdf.get()));
   if (!context) return failure("HKDF");
-  std::array<OSSL_PARAM, 5> params = {OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, g_sha256_name, 0),
-                                      octets(OSSL_KDF_PARAM_KEY, secret), octets(OSSL_KDF_PARAM_INFO, base::view_of(info)),
-                                      OSSL_PARAM_construct_end(), OSSL_PARAM_construct_end()};
+  std::array<OSSL_PARAM, 5> params = {
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, g_sha256_name, 0), octets(OSSL_KDF_PARAM_KEY, secret),
+      octets(OSSL_KDF_PARAM_INFO, base::view_of(info)), OSSL_PARAM_construct_end(), OSSL_PARAM_construct_end()};
   if (!salt.empty()) params[3] = octets(OSSL_KDF_PARAM_SALT, salt);
   Digest out;
   if (EVP_KDF_derive(context.get(), raw(out.data()), out.size(), params.data()) != 1) return failure("HKDF");

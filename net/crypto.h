@@ -1,6 +1,6 @@
-// The cryptography of the handshake and the frames (R18): SHA-256, HMAC-SHA256, HKDF-SHA256 and random bytes of OpenSSL's libcrypto,
-// and FrameSeal, the check value of a stream of frames. Callers: net/handshake.cc, net/connection.cc. Any thread; a FrameSeal one at a
-// time. Formats: docs/FORMATS.md, "Wire".
+// The cryptography of the handshake and the frames (R18): SHA-256, HMAC-SHA256, HKDF-SHA256 and random bytes of
+// OpenSSL's libcrypto, and FrameSeal, the check value of a stream of frames. Callers: net/handshake.cc,
+// net/connection.cc. Any thread; a FrameSeal one at a time. Formats: docs/FORMATS.md, "Wire".
 #pragma once
 
 #include <array>
@@ -28,9 +28,9 @@ base::Status fill_random(base::MutableByteView out);
 // In time that does not depend on where they differ. False for different lengths.
 bool equal_secret(base::ByteView left, base::ByteView right);
 
-// The check value of the frames of one direction of one connection: with a key, HMAC-SHA256 over a frame counter and the frame, cut to
-// 16 bytes, so that a frame cannot be forged, changed, repeated, dropped or moved; without one, CRC32C.
-// A frame is begin(), any number of update(), finish(): large frames are worked off in slices.
+// The check value of the frames of one direction of one connection: with a key, HMAC-SHA256 over a frame counter and
+// the frame, cut to 16 bytes, so that a frame cannot be forged, changed, repeated, dropped or moved; without one,
+// CRC32C. A frame is begin(), any number of update(), finish(): large frames are worked off in slices.
 class FrameSeal {
  public:
   static constexpr std::size_t kMacTagSize = 16;

@@ -40,9 +40,11 @@ void TcpTransport::Impl::dial_after(Peer& peer, base::Micros delay) {
 }
 
 void TcpTransport::Impl::dial(Peer& peer) {
-  auto address = parse_address(peer.address.raft_addr, "nodes: the Raft address of node " + std::to_string(peer.address.id.value));
+  auto address =
+      parse_address(peer.address.raft_addr, "nodes: the Raft address of node " + std::to_string(peer.address.id.value));
   if (!address) return dial_failed(peer, address.error());
-  if (const auto numeric = numeric_address(*address)) return connect(peer, reinterpret_cast<const sockaddr*>(&*numeric));
+  if (const auto numeric = numeric_address(*address))
+    return connect(peer, reinterpret_cast<const sockaddr*>(&*numeric));
   look_up(peer, address->host, address->port);
 }
 
@@ -73,17 +75,20 @@ void TcpTransport::Impl::look_up(Peer& peer, const std::string& host, std::uint1
         uv_freeaddrinfo(list);
       },
       host.c_str(), std::to_string(port).c_str(), &hints);
-  if (rc != 0) return dial_failed(peer, base::make_error(base::Code::kIo, "cannot look up " + host + ": " + uv_strerror(rc)));
+  if (rc != 0)
+    return dial_failed(peer, base::make_error(base::Code::kIo, "cannot look up " + host + ": " + uv_strerror(rc)));
   static_cast<void>(lookup.release());  // the callback's
 }
 
-void TcpTransport::Impl::found(base::NodeId id, std::uint64_t generation, int status, const std::vector<sockaddr_storage>& addresses) {
+void TcpTransport::Impl::found(base::NodeId id, std::uint64_t generation, int status,
+                               const std::vector<sockaddr_storage>& addresses) {
   if (stopped_) return;
   Peer* const peer = find(id);
   if (peer == nullptr || peer->dial_generation != generation || !peer->idle()) return;
   if (status != 0 || addresses.empty()) {
-    return dial_failed(*peer, base::make_error(base::Code::kIo, "cannot look up \"" + peer->address.raft_addr + "\" of node " +
-                                                                    std::to_string(id.value) + ": " + uv_strerror(status)));
+    return dial_failed(*peer,
+                       base::make_error(base::Code::kIo, "cannot look up \"" + peer->address.raft_addr + "\" of node " +
+                                                             std::to_string(id.value) + ": " + uv_strerror(status)));
   }
   connect(*peer, reinterpret_cast<const sockaddr*>(&addresses[peer->attempts++ % addresses.size()]));
 }
@@ -91,10 +96,11 @@ void TcpTransport::Impl::found(base::NodeId id, std::uint64_t generation, int st
 void TcpTransport::Impl::connect(Peer& peer, const sockaddr* address) {
   const std::string number = std::to_string(peer.address.id.value);
   if (options_.secret_raft.empty() && !is_loopback(address)) {
-    return dial_failed(peer, base::make_error(base::Code::kConfig, "nodes: node " + number + " at \"" + peer.address.raft_addr +
-                                                                       "\" is not on this machine; without `secret_raft` only loopback "
-                                                                       "addresses are dialled: set `secret_raft` to the same 16 or more "
-                                                                       "random characters on all nodes"));
+    return dial_failed(peer, base::make_error(base::Code::kConfig,
+                                              "nodes: node " + number + " at \"" + peer.address.raft_addr +
+                                                  "\" is not on this machine; without `secret_raft` only loopback "
+                                                  "addresses are dialled: set `secret_raft` to the same 16 or more "
+                                                  "random characters on all nodes"));
   }
   auto tag = tag_digest();
   if (!tag) return dial_failed(peer, tag.error());

@@ -11,9 +11,13 @@ namespace {
 constexpr std::string_view kPublicSecret = "hiqlite: no secret, loopback only";
 constexpr std::string_view kProofInfo = "hiqlite wire 1 proof";
 
-HandshakeFailure fail(Refusal refusal, std::string text) { return {refusal, std::move(text), HandshakeFailure::Tell::kPeer}; }
+HandshakeFailure fail(Refusal refusal, std::string text) {
+  return {refusal, std::move(text), HandshakeFailure::Tell::kPeer};
+}
 // For bytes that no node would send: no answer.
-HandshakeFailure noise(std::string text) { return {Refusal::kMalformed, std::move(text), HandshakeFailure::Tell::kNobody}; }
+HandshakeFailure noise(std::string text) {
+  return {Refusal::kMalformed, std::move(text), HandshakeFailure::Tell::kNobody};
+}
 
 }  // namespace
 
@@ -61,7 +65,8 @@ std::optional<HandshakeFailure> Handshake::on_frame(const FrameHeader& header, b
     auto message = decode_refuse(payload);
     if (!message) return noise(message.error().message);
     std::string text = message->text;
-    if (message->refusal == Refusal::kVersion) text += " (the peer speaks version " + std::to_string(message->version) + ")";
+    if (message->refusal == Refusal::kVersion)
+      text += " (the peer speaks version " + std::to_string(message->version) + ")";
     return HandshakeFailure{message->refusal, "refused by the peer: " + text, HandshakeFailure::Tell::kNobody};
   }
   switch (state_) {
@@ -93,11 +98,12 @@ std::optional<HandshakeFailure> Handshake::check_greeting(base::ByteView payload
   if (!greeting) return noise(greeting.error().message);
   peer_ = *greeting;
   if (peer_.mode != own_.mode) {
-    return fail(Refusal::kMode, "`secret_raft` is set on only one of the nodes " + std::to_string(self_.id.value) + " and " +
-                                    std::to_string(peer_.from.value) + "; set the same on all");
+    return fail(Refusal::kMode, "`secret_raft` is set on only one of the nodes " + std::to_string(self_.id.value) +
+                                    " and " + std::to_string(peer_.from.value) + "; set the same on all");
   }
   if (peer_.to != self_.id) {
-    return fail(Refusal::kWrongNode, "node " + std::to_string(peer_.to.value) + " was expected at this address, here is node " +
+    return fail(Refusal::kWrongNode, "node " + std::to_string(peer_.to.value) +
+                                         " was expected at this address, here is node " +
                                          std::to_string(self_.id.value) + "; compare `nodes`");
   }
   if (!equal_secret(peer_.cluster_tag, own_.cluster_tag)) {
@@ -130,7 +136,8 @@ std::optional<HandshakeFailure> Handshake::on_start(const FrameHeader& header, b
 std::optional<HandshakeFailure> Handshake::on_challenge(base::ByteView payload) {
   if (auto failure = check_greeting(payload)) return failure;
   if (peer_.from != own_.to) {
-    return fail(Refusal::kWrongNode, "node " + std::to_string(own_.to.value) + " was expected at this address, here is node " +
+    return fail(Refusal::kWrongNode, "node " + std::to_string(own_.to.value) +
+                                         " was expected at this address, here is node " +
                                          std::to_string(peer_.from.value) + "; compare `nodes`");
   }
   if (peer_.channel != own_.channel || peer_.session != own_.session) {
@@ -181,7 +188,8 @@ base::Result<FrameSeal> Handshake::make_seal(Role sender) const {
   if (own_.mode == Mode::kCrc) return FrameSeal::with_crc();
   HQL_ASSIGN(salt, sha256(transcript_));
   HQL_ASSIGN(key, derive_key(secret_bytes(), salt,
-                             sender == Role::kDialler ? "hiqlite wire 1 dialler to acceptor" : "hiqlite wire 1 acceptor to dialler"));
+                             sender == Role::kDialler ? "hiqlite wire 1 dialler to acceptor"
+                                                      : "hiqlite wire 1 acceptor to dialler"));
   return FrameSeal::with_key(key);
 }
 

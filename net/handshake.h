@@ -1,5 +1,6 @@
-// Handshake: the mutual challenge of R18 as a state machine without sockets, for one connection. Bare frames go in, bare frames and at
-// the end two keys come out. Caller: net/connection.cc on the loop lane; tests. One thread at a time. Format: docs/FORMATS.md, "Wire".
+// Handshake: the mutual challenge of R18 as a state machine without sockets, for one connection. Bare frames go in,
+// bare frames and at the end two keys come out. Caller: net/connection.cc on the loop lane; tests. One thread at a
+// time. Format: docs/FORMATS.md, "Wire".
 //
 //   dialler                               acceptor
 //   kStart: greeting, nonce         -->   checks version, mode, ids, channel, cluster tag
@@ -7,10 +8,11 @@
 //   kProof: HMAC(k, "dialler", T)   -->   checks it before it proves anything itself
 //   checks it                       <--   kProof: HMAC(k, "acceptor", T)
 //
-// T is both greetings, byte for byte: roles, (id, incarnation, boot nonce) of both, version, mode, channel, session, cluster tag and both
-// nonces. So a proof that is reflected (another role), relayed to a third node (another `to`), moved to another channel, replayed
-// (another nonce) or made after a downgrade (another version or mode) fails. k comes from the secret, which is never sent. Without a
-// secret (loopback only) the same messages run over a public constant: they still find wrong addresses and clusters.
+// T is both greetings, byte for byte: roles, (id, incarnation, boot nonce) of both, version, mode, channel, session,
+// cluster tag and both nonces. So a proof that is reflected (another role), relayed to a third node (another `to`),
+// moved to another channel, replayed (another nonce) or made after a downgrade (another version or mode) fails. k
+// comes from the secret, which is never sent. Without a secret (loopback only) the same messages run over a public
+// constant: they still find wrong addresses and clusters.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +40,16 @@ struct Identity {
 struct HandshakeFailure {
   Refusal refusal = Refusal::kInternal;
   std::string text;
-  enum class Tell : std::uint8_t { kPeer, kNobody } tell = Tell::kPeer;  // kNobody: the peer refused, or it is no peer at all
+  enum class Tell : std::uint8_t {
+    kPeer,
+    kNobody
+  } tell = Tell::kPeer;  // kNobody: the peer refused, or it is no peer at all
 };
 
 class Handshake {
  public:
-  static Handshake dial(const Identity& self, const Digest& cluster_tag, base::NodeId peer, base::Channel channel, std::uint64_t session);
+  static Handshake dial(const Identity& self, const Digest& cluster_tag, base::NodeId peer, base::Channel channel,
+                        std::uint64_t session);
   static Handshake accept(const Identity& self, const Digest& cluster_tag);
 
   // The dialler's first frame.

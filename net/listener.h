@@ -1,5 +1,5 @@
-// Opening the socket a node listens on: plain system calls, before any loop is involved, so that a wrong address is an error of the
-// start. Caller: net/tcp_transport.cc. Any thread; a host name is looked up, which blocks.
+// Opening the socket a node listens on: plain system calls, before any loop is involved, so that a wrong address is
+// an error of the start. Caller: net/tcp_transport.cc. Any thread; a host name is looked up, which blocks.
 #pragma once
 
 #include <cstdint>

@@ -53,9 +53,12 @@ base::Status LocalClient::open_socket(base::Micros deadline) {
   if (error == 0) return base::ok();
   close_socket();
   if (error == EAGAIN || error == EINTR) return timed_out();
-  if (error == EACCES || error == EPERM) return base::make_error(base::Code::kPermission, path_ + ": " + ::strerror(error));
+  if (error == EACCES || error == EPERM)
+    return base::make_error(base::Code::kPermission, path_ + ": " + ::strerror(error));
   if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR || error == ECONNRESET) {
-    return base::make_error(base::Code::kNotStarted, path_ + ": no node runs on this data directory; start it with `hiqlite serve` or hql_start()");
+    return base::make_error(
+        base::Code::kNotStarted,
+        path_ + ": no node runs on this data directory; start it with `hiqlite serve` or hql_start()");
   }
   return base::make_error(base::Code::kIo, path_ + ": " + ::strerror(error));
 }
@@ -101,7 +104,8 @@ base::Status LocalClient::read_all(base::MutableByteView out, base::Micros deadl
         return base::make_error(base::Code::kUnknownOutcome, "the node has the request, but did not answer in time");
       }
     } else if (!(count < 0 && errno == EINTR)) {
-      return base::make_error(base::Code::kUnknownOutcome, path_ + ": the node has the request, but closed the connection");
+      return base::make_error(base::Code::kUnknownOutcome,
+                              path_ + ": the node has the request, but closed the connection");
     }
   }
   return base::ok();
@@ -109,8 +113,8 @@ base::Status LocalClient::read_all(base::MutableByteView out, base::Micros deadl
 
 base::Result<base::Bytes> LocalClient::call(base::ByteView request, std::int64_t timeout_ms) {
   if (request.size() > kLocalRequestMax) {
-    return base::make_error(base::Code::kTooLarge, "a request of " + std::to_string(request.size()) + " bytes to the node, limit " +
-                                                       std::to_string(kLocalRequestMax));
+    return base::make_error(base::Code::kTooLarge, "a request of " + std::to_string(request.size()) +
+                                                       " bytes to the node, limit " + std::to_string(kLocalRequestMax));
   }
   const base::Micros deadline = now() + timeout_ms * base::kMillisecond;
   if (fd_ < 0) HQL_TRY(open_socket(deadline));

@@ -1,5 +1,6 @@
-// LocalClient: asks the node that owns a data directory, over its Unix socket. Plain blocking system calls with a deadline, no loop: for
-// the command line and for any thread of a host. One thread at a time. Format: docs/FORMATS.md, "Wire", "Local socket".
+// LocalClient: asks the node that owns a data directory, over its Unix socket. Plain blocking system calls with a
+// deadline, no loop: for the command line and for any thread of a host. One thread at a time. Format:
+// docs/FORMATS.md, "Wire", "Local socket".
 #pragma once
 
 #include <cstdint>
@@ -20,9 +21,10 @@ class LocalClient {
   LocalClient(const LocalClient&) = delete;
   LocalClient& operator=(const LocalClient&) = delete;
 
-  // One request and its reply. Errors: what the server answers; kTooLarge (over 16 MiB; nothing was sent); kTimeout and kNotStarted (the
-  // server did not get the whole request: surely nothing was done); kUnknownOutcome (it did, but no reply came in time or the
-  // connection ended). After kTimeout, kUnknownOutcome or kProtocol the next call connects anew.
+  // One request and its reply. Errors: what the server answers; kTooLarge (over 16 MiB; nothing was sent); kTimeout
+  // and kNotStarted (the server did not get the whole request: surely nothing was done); kUnknownOutcome (it did, but
+  // no reply came in time or the connection ended). After kTimeout, kUnknownOutcome or kProtocol the next call
+  // connects anew.
   base::Result<base::Bytes> call(base::ByteView request, std::int64_t timeout_ms);
 
  private:

@@ -22,13 +22,14 @@ namespace net {
 namespace {
 
 constexpr int kBacklog = 128;
-constexpr std::size_t kClientsMax = 256;                              // more are closed at once
-constexpr std::size_t kPendingMax = 64;                               // requests of one client without a reply; then reading pauses
-constexpr std::size_t kUnreadRepliesMax = std::size_t{128} << 20;     // a client that does not read its replies is closed
+constexpr std::size_t kClientsMax = 256;  // more are closed at once
+constexpr std::size_t kPendingMax = 64;   // requests of one client without a reply; then reading pauses
+constexpr std::size_t kUnreadRepliesMax = std::size_t{128} << 20;  // a client that does not read its replies is closed
 constexpr std::size_t kReadBufferSize = std::size_t{64} << 10;
 
 void give_read_buffer(uv_handle_t*, std::size_t, uv_buf_t* out) {
-  thread_local std::array<char, kReadBufferSize> buffer;  // libuv asks right before it reads, and hands over right after
+  thread_local std::array<char, kReadBufferSize>
+      buffer;  // libuv asks right before it reads, and hands over right after
   *out = uv_buf_init(buffer.data(), static_cast<unsigned>(buffer.size()));
 }
 
@@ -64,7 +65,8 @@ class LocalServer::Impl : public std::enable_shared_from_this<LocalServer::Impl>
   void on_incoming(int status);
   void remove_file() {
     struct stat now {};
-    if (::lstat(path_.c_str(), &now) == 0 && now.st_ino == file_.st_ino && now.st_dev == file_.st_dev) ::unlink(path_.c_str());
+    if (::lstat(path_.c_str(), &now) == 0 && now.st_ino == file_.st_ino && now.st_dev == file_.st_dev)
+      ::unlink(path_.c_str());
   }
 
   LoopLane& lane_;
@@ -78,7 +80,8 @@ class LocalServer::Impl : public std::enable_shared_from_this<LocalServer::Impl>
   bool stopped_ = false;
 };
 
-// One connection. Shared by the server, the loop (while the handle is open) and the writes under way; replies hold it weakly.
+// One connection. Shared by the server, the loop (while the handle is open) and the writes under way; replies hold it
+// weakly.
 class LocalServer::Impl::Client : public std::enable_shared_from_this<LocalServer::Impl::Client> {
  public:
   Client(Impl& server, LoopLane& lane) : server_(&server), lane_(lane) {}
@@ -129,10 +132,11 @@ class LocalServer::Impl::Client : public std::enable_shared_from_this<LocalServe
       uv_read_stop(stream());
       return;
     }
-    const int rc = uv_read_start(stream(), give_read_buffer, [](uv_stream_t* pipe, ssize_t count, const uv_buf_t* buffer) {
-      auto& client = *static_cast<Client*>(pipe->data);
-      client.lane_.guard([&] { client.on_read(count, buffer); });
-    });
+    const int rc =
+        uv_read_start(stream(), give_read_buffer, [](uv_stream_t* pipe, ssize_t count, const uv_buf_t* buffer) {
+          auto& client = *static_cast<Client*>(pipe->data);
+          client.lane_.guard([&] { client.on_read(count, buffer); });
+        });
     if (rc != 0) end();
   }
 
@@ -154,7 +158,8 @@ class LocalServer::Impl::Client : public std::enable_shared_from_this<LocalServe
       if (header->size > kLocalRequestMax) {
         refused_ = true;
         update_reading();
-        const std::string text = "a request of " + std::to_string(header->size) + " bytes to the node, limit " + std::to_string(kLocalRequestMax);
+        const std::string text = "a request of " + std::to_string(header->size) + " bytes to the node, limit " +
+                                 std::to_string(kLocalRequestMax);
         return answer(header->id, base::make_error(base::Code::kTooLarge, text), After::kClose);
       }
       if (rest.size() < kLocalHeaderSize + header->size) {
@@ -196,11 +201,13 @@ class LocalServer::Impl::Client : public std::enable_shared_from_this<LocalServe
   void answer(std::uint64_t id, base::Result<base::Bytes> result, After after) {
     if (closed_) return;
     if (result && result->size() > kLocalReplyMax) {
-      result = base::make_error(base::Code::kTooLarge, "a reply of " + std::to_string(result->size()) + " bytes, limit " + std::to_string(kLocalReplyMax));
+      result = base::make_error(base::Code::kTooLarge, "a reply of " + std::to_string(result->size()) +
+                                                           " bytes, limit " + std::to_string(kLocalReplyMax));
     }
     auto write = std::make_unique<Write>();
     write->payload = result ? std::move(*result) : encode_error(result.error());
-    write->header = encode_header(LocalHeader{static_cast<std::uint32_t>(write->payload.size()), result ? LocalKind::kReply : LocalKind::kError, id});
+    write->header = encode_header(LocalHeader{static_cast<std::uint32_t>(write->payload.size()),
+                                              result ? LocalKind::kReply : LocalKind::kError, id});
     write->client = shared_from_this();
     write->after = after;
     write->request.data = write.get();
@@ -258,7 +265,8 @@ void LocalServer::Impl::start(Handler handler) {
 void LocalServer::Impl::on_incoming(int status) {
   if (status < 0) return;
   const auto client = std::make_shared<Client>(*this, lane_);
-  if (!client->accept(reinterpret_cast<uv_stream_t*>(&listener_->pipe)) || clients_.size() >= kClientsMax) return client->close();
+  if (!client->accept(reinterpret_cast<uv_stream_t*>(&listener_->pipe)) || clients_.size() >= kClientsMax)
+    return client->close();
   clients_.insert(client);
 }
 
@@ -271,14 +279,17 @@ void LocalServer::Impl::stop() {
   fd_ = -1;  // uv_close closes it
   Listener* const listener = std::exchange(listener_, nullptr);
   listener->impl = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(&listener->pipe), [](uv_handle_t* handle) { delete static_cast<Listener*>(handle->data); });
+  uv_close(reinterpret_cast<uv_handle_t*>(&listener->pipe),
+           [](uv_handle_t* handle) { delete static_cast<Listener*>(handle->data); });
 }
 
 namespace {
 
 base::Error bind_error(const std::string& path, int error) {
   const bool permission = error == EACCES || error == EPERM || error == EROFS;
-  const base::Code code = permission ? base::Code::kPermission : error == ENOENT ? base::Code::kNotFound : base::Code::kAddress;
+  const base::Code code = permission        ? base::Code::kPermission
+                          : error == ENOENT ? base::Code::kNotFound
+                                            : base::Code::kAddress;
   return base::make_error(code, path + ": " + ::strerror(error));
 }
 
@@ -286,7 +297,8 @@ base::Error bind_error(const std::string& path, int error) {
 bool somebody_answers(const sockaddr_un& address) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return true;
-  const bool answers = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || (errno != ECONNREFUSED && errno != ENOENT);
+  const bool answers = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+                       (errno != ECONNREFUSED && errno != ENOENT);
   ::close(fd);
   return answers;
 }
@@ -301,24 +313,29 @@ base::Result<std::unique_ptr<LocalServer>> LocalServer::listen(LoopLane& lane, c
   struct stat file {};
   if (::lstat(path.c_str(), &file) == 0) {
     if (!S_ISSOCK(file.st_mode)) {
-      return base::make_error(base::Code::kExists, path + ": is there and is not a socket; remove it or choose another `data_dir`");
+      return base::make_error(base::Code::kExists,
+                              path + ": is there and is not a socket; remove it or choose another `data_dir`");
     }
     if (somebody_answers(address)) {
-      return base::make_error(base::Code::kOwned, path + ": another process answers on it; another node needs its own `data_dir`");
+      return base::make_error(base::Code::kOwned,
+                              path + ": another process answers on it; another node needs its own `data_dir`");
     }
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return bind_error(path, errno);
   }
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return base::make_error(base::Code::kAddress, std::string("cannot make a socket: ") + ::strerror(errno));
-  // The mode of the socket before bind(2) is the file's from its first moment; the umask is the whole process's and is left alone.
-  const bool bound = ::fchmod(fd, 0600) == 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  // The mode of the socket before bind(2) is the file's from its first moment; the umask is the whole process's and
+  // is left alone.
+  const bool bound =
+      ::fchmod(fd, 0600) == 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   if (!bound || ::listen(fd, kBacklog) != 0 || ::lstat(path.c_str(), &file) != 0) {
     const int error = errno;
     ::close(fd);
     if (bound) ::unlink(path.c_str());
     return bind_error(path, error);
   }
-  return std::unique_ptr<LocalServer>(new LocalServer(std::make_shared<Impl>(lane, path, std::move(socket_path), fd, file)));
+  return std::unique_ptr<LocalServer>(
+      new LocalServer(std::make_shared<Impl>(lane, path, std::move(socket_path), fd, file)));
 }
 
 LocalServer::LocalServer(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}

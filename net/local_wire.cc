@@ -28,7 +28,8 @@ std::array<std::byte, kLocalHeaderSize> encode_header(const LocalHeader& header)
 base::Result<LocalHeader> decode_local_header(base::ByteView bytes) {
   CHECK(bytes.size() >= kLocalHeaderSize);
   const auto kind = std::to_integer<std::uint8_t>(bytes[4]);
-  const bool known = kind >= static_cast<std::uint8_t>(LocalKind::kRequest) && kind <= static_cast<std::uint8_t>(LocalKind::kError);
+  const bool known =
+      kind >= static_cast<std::uint8_t>(LocalKind::kRequest) && kind <= static_cast<std::uint8_t>(LocalKind::kError);
   const bool reserved_zero = (base::load_u32(&bytes[4]) >> 8) == 0;
   if (!known || !reserved_zero) return base::make_error(base::Code::kProtocol, "malformed bytes on the local socket");
   return LocalHeader{base::load_u32(bytes.data()), static_cast<LocalKind>(kind), base::load_u64(&bytes[8])};
@@ -44,7 +45,8 @@ base::Bytes encode_error(const base::Error& error) {
 base::Error decode_error(base::ByteView bytes) {
   base::Reader in(bytes);
   const std::uint8_t code = in.u8();
-  if (!in.ok() || code >= base::code_count()) return base::make_error(base::Code::kProtocol, "malformed error on the local socket");
+  if (!in.ok() || code >= base::code_count())
+    return base::make_error(base::Code::kProtocol, "malformed error on the local socket");
   return base::make_error(static_cast<base::Code>(code), std::string(base::text_of(in.raw(in.remaining()))));
 }
 
@@ -61,7 +63,8 @@ base::Result<SocketPath> SocketPath::open(const std::string& path) {
     return base::make_error(code, directory + ": " + ::strerror(errno));
   }
   out.short_path_ = "/proc/self/fd/" + std::to_string(out.directory_) + "/" + name;
-  if (out.short_path_.size() > kPathMax) return base::make_error(base::Code::kArgument, path + ": the socket's name is too long");
+  if (out.short_path_.size() > kPathMax)
+    return base::make_error(base::Code::kArgument, path + ": the socket's name is too long");
   return out;
 }
 

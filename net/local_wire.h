@@ -1,5 +1,5 @@
-// The request/response protocol on <data_dir>/sock (docs/FORMATS.md, "Wire", "Local socket"), shared by net/local_server.cc and
-// net/local_client.cc. Private to net/ and its tests.
+// The request/response protocol on <data_dir>/sock (docs/FORMATS.md, "Wire", "Local socket"), shared by
+// net/local_server.cc and net/local_client.cc. Private to net/ and its tests.
 #pragma once
 
 #include <array>
@@ -37,8 +37,8 @@ base::Result<LocalHeader> decode_local_header(base::ByteView bytes);
 base::Bytes encode_error(const base::Error& error);
 base::Error decode_error(base::ByteView bytes);
 
-// A path for bind(2) and connect(2), whose sun_path holds 107 characters: a longer path is reached through an open descriptor of its
-// directory, /proc/self/fd/<n>/<name>, without changing the process's working directory.
+// A path for bind(2) and connect(2), whose sun_path holds 107 characters: a longer path is reached through an open
+// descriptor of its directory, /proc/self/fd/<n>/<name>, without changing the process's working directory.
 class SocketPath {
  public:
   // Errors: kNotFound, kPermission (the directory), kArgument (the name alone is too long).

@@ -9,10 +9,10 @@
 namespace net {
 namespace {
 
-constexpr std::size_t kNameSizeMax = 15;                         // pthread_setname_np(3)
-constexpr std::size_t kSliceTasksMax = 256;                      // posted tasks before the sockets are polled again
-constexpr base::Micros kSliceTimeMax = 2 * base::kMillisecond;   // the same, for tasks that take long
-constexpr std::uint64_t kResolverWaitMs = 1000;                  // how long stop() waits for a name look-up that hangs
+constexpr std::size_t kNameSizeMax = 15;                        // pthread_setname_np(3)
+constexpr std::size_t kSliceTasksMax = 256;                     // posted tasks before the sockets are polled again
+constexpr base::Micros kSliceTimeMax = 2 * base::kMillisecond;  // the same, for tasks that take long
+constexpr std::uint64_t kResolverWaitMs = 1000;                 // how long stop() waits for a name look-up that hangs
 
 thread_local const void* t_current_loop = nullptr;
 
@@ -20,7 +20,8 @@ base::Micros now() { return base::posix_env().now(); }
 
 }  // namespace
 
-LoopLane::LoopLane(FailureHandler on_failure) : on_failure_(std::move(on_failure)), handles_(std::make_unique<Handles>()) {}
+LoopLane::LoopLane(FailureHandler on_failure)
+    : on_failure_(std::move(on_failure)), handles_(std::make_unique<Handles>()) {}
 
 base::Result<std::unique_ptr<LoopLane>> LoopLane::start(const std::string& name, FailureHandler on_failure) {
   CHECK(!name.empty());
@@ -43,9 +44,8 @@ base::Result<std::unique_ptr<LoopLane>> LoopLane::start(const std::string& name,
   CHECK(uv_prepare_start(&h.prepare, [](uv_prepare_t* handle) {
           static_cast<LoopLane*>(handle->loop->data)->poll_began_ = now();
         }) == 0);
-  CHECK(uv_check_start(&h.check, [](uv_check_t* handle) {
-          static_cast<LoopLane*>(handle->loop->data)->on_check();
-        }) == 0);
+  CHECK(uv_check_start(&h.check, [](uv_check_t* handle) { static_cast<LoopLane*>(handle->loop->data)->on_check(); }) ==
+        0);
 
   // The new thread inherits a mask that blocks everything, from its first instruction on (R2).
   sigset_t all;
@@ -207,7 +207,8 @@ void LoopLane::begin_close() {
   uv_close(reinterpret_cast<uv_handle_t*>(&h.prepare), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&h.check), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&h.idle), nullptr);
-  uv_timer_start(&h.timer, [](uv_timer_t* handle) { uv_stop(handle->loop); }, kResolverWaitMs, 0);
+  uv_timer_start(
+      &h.timer, [](uv_timer_t* handle) { uv_stop(handle->loop); }, kResolverWaitMs, 0);
   uv_unref(reinterpret_cast<uv_handle_t*>(&h.timer));
 }
 

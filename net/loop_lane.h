@@ -1,14 +1,17 @@
 // LoopLane: a base::Lane whose thread runs a libuv loop. Sockets, timers and every task of the lane share that thread.
-// Callers: node/ (one per node), net/ itself for its sockets. post() and post_at() from any thread, loop() only on the lane.
+// Callers: node/ (one per node), net/ itself for its sockets. post() and post_at() from any thread, loop() only on
+// the lane.
 //
 // One turn of the loop:
-//   uv timers (they only wake) -> prepare (sockets flush what was queued; the time is noted) -> poll: sockets are read ->
-//   check: a slice of the posted tasks, then the timed tasks that were due *before* that poll began -> closed handles -> again
+//   uv timers (they only wake) -> prepare (sockets flush what was queued; the time is noted) -> poll: sockets are
+// read ->
+//   check: a slice of the posted tasks, then the timed tasks that were due *before* that poll began -> closed handles
+// -> again
 //
-// "A stalled process drains its sockets before its election timers fire" (DESIGN 6.1) holds without a threshold: a timed task never
-// runs on the strength of a clock that was read after the poll. Whatever stopped the process (a slow task, SIGSTOP, a swapped-out
-// page, also in the middle of epoll_wait), the sockets are polled once more before anything that fell due meanwhile. The price is one
-// extra poll that does not wait per expiry.
+// "A stalled process drains its sockets before its election timers fire" (DESIGN 6.1) holds without a threshold: a
+// timed task never runs on the strength of a clock that was read after the poll. Whatever stopped the process (a slow
+// task, SIGSTOP, a swapped-out page, also in the middle of epoll_wait), the sockets are polled once more before
+// anything that fell due meanwhile. The price is one extra poll that does not wait per expiry.
 #pragma once
 
 #include <pthread.h>
@@ -35,9 +38,9 @@ class LoopLane final : public base::Lane {
  public:
   using FailureHandler = base::ThreadLane::FailureHandler;
 
-  // `name` is the thread's name, at most 15 characters. Every signal is blocked in the thread. `on_failure` learns of a standard
-  // exception that a task or a callback let out (out of memory) and runs on the lane, which goes on; without it such an exception
-  // ends the process. Errors: kInternal (no descriptors, no thread).
+  // `name` is the thread's name, at most 15 characters. Every signal is blocked in the thread. `on_failure` learns of
+  // a standard exception that a task or a callback let out (out of memory) and runs on the lane, which goes on;
+  // without it such an exception ends the process. Errors: kInternal (no descriptors, no thread).
   static base::Result<std::unique_ptr<LoopLane>> start(const std::string& name, FailureHandler on_failure = {});
   ~LoopLane() override;
   LoopLane(const LoopLane&) = delete;
@@ -47,8 +50,9 @@ class LoopLane final : public base::Lane {
   void post_at(base::Micros time, base::Task task) override;
   [[nodiscard]] bool is_current() const override;
 
-  // Runs the tasks posted so far, closes the lane's own handles, joins. Timed tasks that did not run and later posts are dropped.
-  // Whoever put handles on the loop has closed them before. Not from the lane itself. Idempotent; the destructor calls it.
+  // Runs the tasks posted so far, closes the lane's own handles, joins. Timed tasks that did not run and later posts
+  // are dropped. Whoever put handles on the loop has closed them before. Not from the lane itself. Idempotent; the
+  // destructor calls it.
   void stop();
 
   // For handles of net/, on the lane only.
@@ -69,8 +73,8 @@ class LoopLane final : public base::Lane {
   }
 
  private:
-  // The loop and the lane's handles on it. Apart from the lane, because a name look-up of libuv's own threads cannot be cancelled:
-  // if one hangs at stop(), this is left behind for it.
+  // The loop and the lane's handles on it. Apart from the lane, because a name look-up of libuv's own threads cannot
+  // be cancelled: if one hangs at stop(), this is left behind for it.
   struct Handles {
     uv_loop_t loop{};
     uv_async_t async{};
@@ -85,8 +89,8 @@ class LoopLane final : public base::Lane {
   };
   struct Timed {
     base::Micros time;
-    std::uint64_t sequence;  // equal times run in the order they were posted
-    mutable base::Task task;  // moved out right before pop()
+    std::uint64_t sequence;                     // equal times run in the order they were posted
+    mutable base::Task task;                    // moved out right before pop()
     bool operator<(const Timed& other) const {  // std::priority_queue has the greatest on top
       return time != other.time ? time > other.time : sequence > other.sequence;
     }

@@ -22,9 +22,10 @@ std::string node_text(base::NodeId id) { return "node " + std::to_string(id.valu
 
 base::Status check_secret(const std::string& secret_raft) {
   if (secret_raft.empty() || secret_raft.size() >= kSecretSizeMin) return base::ok();
-  return base::make_error(base::Code::kConfig, "secret_raft: " + std::to_string(secret_raft.size()) +
-                                                   " characters are too few to keep an attacker out; use 16 or more random ones, such "
-                                                   "as the output of `openssl rand -hex 16`, the same on all nodes");
+  return base::make_error(base::Code::kConfig,
+                          "secret_raft: " + std::to_string(secret_raft.size()) +
+                              " characters are too few to keep an attacker out; use 16 or more random ones, such "
+                              "as the output of `openssl rand -hex 16`, the same on all nodes");
 }
 
 TcpTransport::Impl::Impl(LoopLane& lane, TransportOptions options, int listener_fd, std::string address)
@@ -74,7 +75,9 @@ void TcpTransport::Impl::start(base::TransportHandler& handler) {
       });
     });
   }
-  if (rc != 0) report({}, base::make_error(base::Code::kAddress, "cannot take connections on " + address_ + ": " + uv_strerror(rc)));
+  if (rc != 0)
+    report({},
+           base::make_error(base::Code::kAddress, "cannot take connections on " + address_ + ": " + uv_strerror(rc)));
   tick();
 }
 
@@ -124,7 +127,8 @@ void TcpTransport::Impl::set_peers(const std::vector<base::PeerAddress>& wanted)
   CHECK(handler_ != nullptr);
   if (stopped_) return;
   for (auto each = peers_.begin(); each != peers_.end();) {
-    const bool keep = std::any_of(wanted.begin(), wanted.end(), [&](const auto& address) { return address.id == each->first; });
+    const bool keep =
+        std::any_of(wanted.begin(), wanted.end(), [&](const auto& address) { return address.id == each->first; });
     if (!keep) drop_session(each->second);
     each = keep ? std::next(each) : peers_.erase(each);
   }
@@ -148,8 +152,8 @@ bool TcpTransport::Impl::send(base::NodeId id, base::Channel channel, base::Shar
   if (peer == nullptr || peer->phase == Peer::Phase::kDown) return false;
   const std::size_t size_max = payload_size_max(FrameKind::kApplication, channel);
   if (frame->size() > size_max) {
-    report(id, base::make_error(base::Code::kTooLarge, "a frame of " + std::to_string(frame->size()) + " bytes for " + node_text(id) +
-                                                           ", limit " + std::to_string(size_max)));
+    report(id, base::make_error(base::Code::kTooLarge, "a frame of " + std::to_string(frame->size()) + " bytes for " +
+                                                           node_text(id) + ", limit " + std::to_string(size_max)));
     return false;
   }
   if (peer->phase == Peer::Phase::kComingUp) {
@@ -176,7 +180,9 @@ bool TcpTransport::Impl::is_up(base::NodeId id) const {
 
 void TcpTransport::Impl::want_flush(Connection& connection) { to_flush_.push_back(connection.shared_from_this()); }
 void TcpTransport::Impl::on_lingering(Connection& connection) {
-  lingering_.erase(std::remove_if(lingering_.begin(), lingering_.end(), [](const auto& weak) { return weak.expired(); }), lingering_.end());
+  lingering_.erase(
+      std::remove_if(lingering_.begin(), lingering_.end(), [](const auto& weak) { return weak.expired(); }),
+      lingering_.end());
   lingering_.push_back(connection.weak_from_this());
 }
 void TcpTransport::Impl::want_reading(Connection& connection) { to_read_.push_back(connection.shared_from_this()); }
@@ -189,12 +195,15 @@ void TcpTransport::Impl::before_poll() {
   if (to_flush_.empty()) {
     uv_idle_stop(&handles_->idle);
   } else {
-    uv_idle_start(&handles_->idle, [](uv_idle_t*) {});  // a long frame goes on in the next turn: do not wait in the poll
+    uv_idle_start(&handles_->idle,
+                  [](uv_idle_t*) {});  // a long frame goes on in the next turn: do not wait in the poll
   }
 }
 
 void TcpTransport::Impl::on_incoming(int status) {
-  if (status < 0) return report({}, base::make_error(base::Code::kIo, std::string("cannot accept a connection: ") + uv_strerror(status)));
+  if (status < 0)
+    return report({},
+                  base::make_error(base::Code::kIo, std::string("cannot accept a connection: ") + uv_strerror(status)));
   auto tag = tag_digest();
   auto connection = Connection::accept(lane_, *this, Handshake::accept(identity(), tag ? *tag : Digest{}),
                                        reinterpret_cast<uv_stream_t*>(&handles_->listener));
@@ -229,12 +238,14 @@ void TcpTransport::Impl::check_silence(Peer& peer, base::Micros time) {
     if (!channel) continue;
     if (peer.phase == Peer::Phase::kDown) {
       if (time <= std::max(channel->begun_at(), resumed_at_) + kHandshakeTime) continue;
-      return break_session(peer, base::make_error(base::Code::kIo, node_text(peer.address.id) + " does not finish the handshake"));
+      return break_session(
+          peer, base::make_error(base::Code::kIo, node_text(peer.address.id) + " does not finish the handshake"));
     }
     const base::Micros silence = time - std::max(channel->last_received(), resumed_at_);
     const bool probed = peer.probe_began != 0 && channel->channel() == base::Channel::kControl;
     if (probed && channel->last_received() > peer.probe_began) peer.probe_began = 0;
-    const bool no_answer = probed && peer.probe_began != 0 && time > std::max(peer.probe_began, resumed_at_) + kProbeTime;
+    const bool no_answer =
+        probed && peer.probe_began != 0 && time > std::max(peer.probe_began, resumed_at_) + kProbeTime;
     if (silence > kDeadTime || no_answer) {
       return break_session(peer, base::make_error(base::Code::kIo, node_text(peer.address.id) + " does not answer"));
     }
@@ -242,7 +253,9 @@ void TcpTransport::Impl::check_silence(Peer& peer, base::Micros time) {
   }
 }
 
-base::Result<Digest> TcpTransport::Impl::tag_digest() { return sha256(options_.cluster_tag ? options_.cluster_tag() : base::Bytes{}); }
+base::Result<Digest> TcpTransport::Impl::tag_digest() {
+  return sha256(options_.cluster_tag ? options_.cluster_tag() : base::Bytes{});
+}
 
 Identity TcpTransport::Impl::identity() const {
   return {options_.self.id, options_.self.incarnation, options_.boot_nonce, options_.version, options_.secret_raft};
@@ -256,7 +269,8 @@ base::Bytes TcpTransport::Impl::hello_for(base::Channel channel) {
 // ---- sessions ----
 
 void TcpTransport::Impl::on_authenticated(Connection& connection) {
-  const auto at = std::find_if(greeting_.begin(), greeting_.end(), [&](const auto& each) { return each.get() == &connection; });
+  const auto at =
+      std::find_if(greeting_.begin(), greeting_.end(), [&](const auto& each) { return each.get() == &connection; });
   if (at == greeting_.end()) return;  // dialled by us: the acceptor speaks next
   const std::shared_ptr<Connection> accepted = *at;
   greeting_.erase(at);
@@ -272,7 +286,9 @@ void TcpTransport::Impl::admit(const std::shared_ptr<Connection>& connection) {
     report(id, base::make_error(code_of(refusal), "refused " + connection->remote() + ": " + text));
   };
   Peer* const peer = find(id);
-  if (peer == nullptr) return refuse(Refusal::kUnknownPeer, node_text(id) + " is not a member that " + node_text(options_.self.id) + " knows");
+  if (peer == nullptr)
+    return refuse(Refusal::kUnknownPeer,
+                  node_text(id) + " is not a member that " + node_text(options_.self.id) + " knows");
   const std::shared_ptr<Connection> older = peer->channels[0] ? peer->channels[0] : peer->channels[1];
   if (older) {
     const Greeting& known = older->peer();
@@ -281,7 +297,8 @@ void TcpTransport::Impl::admit(const std::shared_ptr<Connection>& connection) {
         peer->probe_began = now();
         peer->channels[0]->ping();
       }
-      return refuse(Refusal::kIdInUse, "another live process is " + node_text(id) + "; give each node its own `node_id`");
+      return refuse(Refusal::kIdInUse,
+                    "another live process is " + node_text(id) + "; give each node its own `node_id`");
     }
     if (greeting.session < known.session) return connection->refuse(Refusal::kStale, "a newer session exists");
     if (greeting.session > known.session) drop_session(*peer);
@@ -298,9 +315,11 @@ void TcpTransport::Impl::on_ready(Connection& connection) {
   CHECK(peer != nullptr);
   const auto& [control, data] = peer->channels;
   if (!control->ready() || !data->ready()) return;
-  const bool one_process = control->peer().boot_nonce == data->peer().boot_nonce && control->peer().incarnation == data->peer().incarnation;
+  const bool one_process =
+      control->peer().boot_nonce == data->peer().boot_nonce && control->peer().incarnation == data->peer().incarnation;
   if (!one_process) {
-    return break_session(*peer, base::make_error(base::Code::kProtocol, "two processes answer for " + node_text(peer->address.id)));
+    return break_session(
+        *peer, base::make_error(base::Code::kProtocol, "two processes answer for " + node_text(peer->address.id)));
   }
   come_up(peer->address.id);
 }
@@ -357,14 +376,16 @@ void TcpTransport::Impl::on_application_frame(Connection& connection, base::Byte
 }
 
 void TcpTransport::Impl::on_broken(Connection& connection, const ConnectionError& error) {
-  const auto at = std::find_if(greeting_.begin(), greeting_.end(), [&](const auto& each) { return each.get() == &connection; });
+  const auto at =
+      std::find_if(greeting_.begin(), greeting_.end(), [&](const auto& each) { return each.get() == &connection; });
   if (at != greeting_.end()) {
     greeting_.erase(at);
     // A connection that only came and went is no news; one that said something wrong is.
     if (error.error.code == base::Code::kIo) return;
     const base::NodeId claimed = connection.peer().from;
-    return report(find(claimed) != nullptr ? claimed : base::NodeId{},
-                  base::make_error(error.error.code, "connection from " + connection.remote() + ": " + error.error.message));
+    return report(
+        find(claimed) != nullptr ? claimed : base::NodeId{},
+        base::make_error(error.error.code, "connection from " + connection.remote() + ": " + error.error.message));
   }
   Peer* const peer = peer_of(connection);
   if (peer == nullptr) return;

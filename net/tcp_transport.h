@@ -1,12 +1,13 @@
-// TcpTransport: the base::Transport between real processes, over TCP with the handshake of R18 (docs/FORMATS.md, "Wire").
-// Caller: node/. listen() from any thread, everything else and every callback on the loop lane.
+// TcpTransport: the base::Transport between real processes, over TCP with the handshake of R18 (docs/FORMATS.md,
+// "Wire"). Caller: node/. listen() from any thread, everything else and every callback on the loop lane.
 //
-// A pair of nodes has one *session*: a control and a data connection. The node with the lower id dials both, the other accepts, so
-// there is never a second session to choose from. The dialler numbers its attempts; a higher number from the same process replaces an
-// older session whose end has not been noticed. on_up comes when both channels are accepted, on_down when either breaks, and both
-// connections then go. A session of another process (boot nonce) with the id of a peer that is up is refused, and the older is asked
-// for a sign of life: one that stays silent for kProbeTime is dropped, and the newcomer's next attempt succeeds.
-// A peer that sends nothing for kDeadTime, although it is asked every kPingTime, counts as gone.
+// A pair of nodes has one *session*: a control and a data connection. The node with the lower id dials both, the
+// other accepts, so there is never a second session to choose from. The dialler numbers its attempts; a higher number
+// from the same process replaces an older session whose end has not been noticed. on_up comes when both channels are
+// accepted, on_down when either breaks, and both connections then go. A session of another process (boot nonce) with
+// the id of a peer that is up is refused, and the older is asked for a sign of life: one that stays silent for
+// kProbeTime is dropped, and the newcomer's next attempt succeeds. A peer that sends nothing for kDeadTime, although
+// it is asked every kPingTime, counts as gone.
 #pragma once
 
 #include <cstdint>
@@ -33,11 +34,12 @@ struct TransportOptions {
   std::string listen;
   // Empty: this node listens on, and dials, loopback addresses only.
   std::string secret_raft;
-  // What both sides must have in common: the cluster id, or the hash of the nodes list. Asked on the loop lane for every handshake.
+  // What both sides must have in common: the cluster id, or the hash of the nodes list. Asked on the loop lane for
+  // every handshake.
   std::function<base::Bytes()> cluster_tag;
   std::uint16_t version = kWireVersion;
-  // Every error that an operator should see, once until the peer is up again: on the loop lane. May be empty; last_error() keeps the
-  // newest in any case.
+  // Every error that an operator should see, once until the peer is up again: on the loop lane. May be empty;
+  // last_error() keeps the newest in any case.
   std::function<void(const base::Error&)> on_error;
 };
 
@@ -58,8 +60,8 @@ class TcpTransport final : public base::Transport {
   // on_down follows from the loop, never inside the call; set_peers() tells of the peers it removes in the same way.
   void disconnect(base::NodeId peer) override;
 
-  // Closes everything; no callback comes any more. On the lane at once, from another thread it waits for the lane. Before the lane's
-  // own stop(). Idempotent.
+  // Closes everything; no callback comes any more. On the lane at once, from another thread it waits for the lane.
+  // Before the lane's own stop(). Idempotent.
   void stop();
 
   // "host:port" with the port that is really bound. Any thread.

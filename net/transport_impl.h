@@ -1,5 +1,5 @@
-// The inside of TcpTransport: peers, their sessions, dialling, the listener. Private to net/tcp_transport.cc and net/dialling.cc.
-// Loop lane only, but for last_error().
+// The inside of TcpTransport: peers, their sessions, dialling, the listener. Private to net/tcp_transport.cc and
+// net/dialling.cc. Loop lane only, but for last_error().
 #pragma once
 
 #include <uv.h>
@@ -25,14 +25,14 @@ namespace net {
 
 inline constexpr base::Micros kDialDelayMin = 50 * base::kMillisecond;
 inline constexpr base::Micros kDialDelayMax = 2 * base::kSecond;
-inline constexpr base::Micros kStableTime = base::kSecond;      // a session that lived this long starts the back-off anew
+inline constexpr base::Micros kStableTime = base::kSecond;  // a session that lived this long starts the back-off anew
 inline constexpr base::Micros kHandshakeTime = 5 * base::kSecond;  // for both channels of a session
 inline constexpr base::Micros kTickTime = 500 * base::kMillisecond;
 inline constexpr base::Micros kPingTime = 2 * base::kSecond;
 inline constexpr base::Micros kDeadTime = 10 * base::kSecond;
 inline constexpr base::Micros kProbeTime = base::kSecond;
 inline constexpr base::Micros kReportAgainTime = 60 * base::kSecond;  // for strangers, who are never "up again"
-inline constexpr std::size_t kGreetingMax = 64;                      // accepted connections that have proved nothing; the oldest gives way
+inline constexpr std::size_t kGreetingMax = 64;  // accepted connections that have proved nothing; the oldest gives way
 
 class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shared_from_this<TcpTransport::Impl> {
  public:
@@ -66,8 +66,8 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
     base::Micros up_since = 0;
     base::Micros probe_began = 0;  // 0: nobody doubts it
     base::Micros delay = kDialDelayMin;
-    std::uint64_t dial_generation = 0;  // a look-up or a timer of an older one is void
-    std::size_t attempts = 0;           // which of several addresses is next
+    std::uint64_t dial_generation = 0;                               // a look-up or a timer of an older one is void
+    std::size_t attempts = 0;                                        // which of several addresses is next
     std::vector<std::pair<base::Channel, base::SharedBytes>> early;  // sent by the handler inside its on_up
     [[nodiscard]] bool idle() const { return !channels[0] && !channels[1]; }
   };
@@ -123,7 +123,7 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   std::vector<std::shared_ptr<Connection>> greeting_;  // accepted, not yet of a peer; oldest first
   std::vector<std::shared_ptr<Connection>> to_flush_;
   std::vector<std::shared_ptr<Connection>> to_read_;
-  std::vector<std::weak_ptr<Connection>> lingering_;   // for stop()
+  std::vector<std::weak_ptr<Connection>> lingering_;  // for stop()
   std::vector<base::NodeId> downs_;
   std::uint64_t next_session_ = 1;
   base::Random random_;

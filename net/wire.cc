@@ -12,7 +12,9 @@ constexpr std::string_view kMagic = "HQLWIRE\n";
 constexpr std::size_t kSmallPayloadMax = 256;  // kReady, kPing, kPong, kRefuse
 constexpr std::size_t kRefuseHeaderSize = 3;
 
-base::Error malformed(const std::string& what) { return base::make_error(base::Code::kProtocol, "malformed bytes: " + what); }
+base::Error malformed(const std::string& what) {
+  return base::make_error(base::Code::kProtocol, "malformed bytes: " + what);
+}
 
 void append(base::Writer& out, const Digest& digest) { out.raw(digest); }
 
@@ -24,7 +26,8 @@ Digest read_digest(base::Reader& in) {
 }
 
 bool valid_channel(std::uint8_t channel) {
-  return channel == static_cast<std::uint8_t>(base::Channel::kControl) || channel == static_cast<std::uint8_t>(base::Channel::kData);
+  return channel == static_cast<std::uint8_t>(base::Channel::kControl) ||
+         channel == static_cast<std::uint8_t>(base::Channel::kData);
 }
 
 bool kind_allowed(std::uint8_t kind, Stage stage) {
@@ -131,7 +134,8 @@ base::Result<Greeting> decode_greeting(base::ByteView bytes) {
   greeting.version = in.u16();
   const std::uint8_t mode = in.u8();
   const std::uint8_t channel = in.u8();
-  if (mode != static_cast<std::uint8_t>(Mode::kCrc) && mode != static_cast<std::uint8_t>(Mode::kMac)) return malformed("mode");
+  if (mode != static_cast<std::uint8_t>(Mode::kCrc) && mode != static_cast<std::uint8_t>(Mode::kMac))
+    return malformed("mode");
   if (!valid_channel(channel)) return malformed("channel of a greeting");
   if (in.u32() != 0) return malformed("reserved bytes of a greeting");
   greeting.mode = static_cast<Mode>(mode);
@@ -160,7 +164,8 @@ base::Result<RefuseMessage> decode_refuse(base::ByteView bytes) {
   base::Reader in(bytes);
   RefuseMessage message;
   const std::uint8_t refusal = in.u8();
-  if (refusal < static_cast<std::uint8_t>(Refusal::kVersion) || refusal > static_cast<std::uint8_t>(Refusal::kInternal)) {
+  if (refusal < static_cast<std::uint8_t>(Refusal::kVersion) ||
+      refusal > static_cast<std::uint8_t>(Refusal::kInternal)) {
     return malformed("refusal " + std::to_string(refusal));
   }
   message.refusal = static_cast<Refusal>(refusal);

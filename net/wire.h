@@ -1,5 +1,5 @@
-// The bytes on a connection between two nodes: frame header, greeting, proof, refusal (docs/FORMATS.md, "Wire"). Pure functions and
-// values. Callers: net/handshake.cc, net/connection.cc, tests. Any thread.
+// The bytes on a connection between two nodes: frame header, greeting, proof, refusal (docs/FORMATS.md, "Wire"). Pure
+// functions and values. Callers: net/handshake.cc, net/connection.cc, tests. Any thread.
 #pragma once
 
 #include <array>
@@ -17,7 +17,8 @@ namespace net {
 
 // 0          4      5         6        8            8+size
 // | size u32 | kind | channel | 0 u16  | payload... | tag (none, 4 or 16 bytes) |   little-endian
-// The tag covers header and payload. Bare frames (the first ones of a connection, up to and with a side's kProof) have none.
+// The tag covers header and payload. Bare frames (the first ones of a connection, up to and with a side's kProof)
+// have none.
 inline constexpr std::size_t kFrameHeaderSize = 8;
 
 enum class FrameKind : std::uint8_t {
@@ -56,7 +57,8 @@ enum class Mode : std::uint8_t {
 };
 
 // What each side says first. Both greetings together are the transcript that the proofs and the keys cover.
-//  0         8             10     11        12      16      24    32            40           48        56            88       120
+//  0         8             10     11        12      16      24    32            40           48        56           
+// 88       120
 //  | "HQLWIRE\n" | version u16 | mode | channel | 0 u32 | from u64 | to u64 | incarnation | boot nonce | session | tag sha256 | nonce 32 |
 struct Greeting {
   std::uint16_t version = 0;
@@ -72,8 +74,8 @@ struct Greeting {
 };
 inline constexpr std::size_t kGreetingSize = 120;
 base::Bytes encode(const Greeting& greeting);
-// Magic and version have their places for ever, so that a later version is told from noise: `version` is set when the magic is right.
-// Errors: kProtocol.
+// Magic and version have their places for ever, so that a later version is told from noise: `version` is set when the
+// magic is right. Errors: kProtocol.
 base::Result<Greeting> decode_greeting(base::ByteView bytes);
 // The version of a greeting, also one that decode_greeting() does not understand; 0 when it is none.
 std::uint16_t greeting_version(base::ByteView bytes);

@@ -27,7 +27,8 @@ using Failure = std::optional<HandshakeFailure>;
 // Gives one buffer of bare frames to a handshake, as a connection would.
 Failure give(Handshake& to, base::ByteView bytes) {
   while (!bytes.empty()) {
-    if (bytes.size() < kFrameHeaderSize) return HandshakeFailure{Refusal::kMalformed, "short", HandshakeFailure::Tell::kNobody};
+    if (bytes.size() < kFrameHeaderSize)
+      return HandshakeFailure{Refusal::kMalformed, "short", HandshakeFailure::Tell::kNobody};
     const auto header = decode_header(bytes, Stage::kBare);
     if (!header || bytes.size() < kFrameHeaderSize + header->size) {
       return HandshakeFailure{Refusal::kMalformed, "header", HandshakeFailure::Tell::kNobody};
@@ -42,7 +43,8 @@ struct Pair {
   Handshake dialler;
   Handshake acceptor;
   explicit Pair(const Identity& one = node(1), const Identity& two = node(2))
-      : dialler(Handshake::dial(one, tag(), two.id, base::Channel::kData, 5)), acceptor(Handshake::accept(two, tag())) {}
+      : dialler(Handshake::dial(one, tag(), two.id, base::Channel::kData, 5)),
+        acceptor(Handshake::accept(two, tag())) {}
 };
 
 Refusal refusal_of(const Failure& failure) {

@@ -1,4 +1,5 @@
-// What the tests of net/ share: a node (loop lane, transport, recorder of its callbacks) and waiting for a condition with a deadline.
+// What the tests of net/ share: a node (loop lane, transport, recorder of its callbacks) and waiting for a condition
+// with a deadline.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -50,7 +51,7 @@ struct Frame {
 class Recorder : public base::TransportHandler {
  public:
   base::Bytes hello;
-  std::function<bool(const base::PeerInfo&)> decide;                         // on_up's answer; true without
+  std::function<bool(const base::PeerInfo&)> decide;                          // on_up's answer; true without
   std::function<void(base::NodeId, base::Channel, base::ByteView)> on_bytes;  // on the lane, before it is recorded
 
   base::Bytes make_hello() override { return hello; }
@@ -93,8 +94,9 @@ class Recorder : public base::TransportHandler {
   }
   bool wait_error(base::Code code, const std::string& part) {
     return wait([&] {
-      return std::any_of(errors_.begin(), errors_.end(),
-                         [&](const auto& error) { return error.code == code && error.message.find(part) != std::string::npos; });
+      return std::any_of(errors_.begin(), errors_.end(), [&](const auto& error) {
+        return error.code == code && error.message.find(part) != std::string::npos;
+      });
     });
   }
   std::vector<std::string> events() { return get(events_); }
@@ -176,7 +178,9 @@ class Node {
     return on_lane(*lane_, [&] { return transport_->send(base::NodeId(peer), channel, bytes); });
   }
   [[nodiscard]] base::PeerAddress as_peer() const { return {base::NodeId(spec_.id), transport_->address()}; }
-  [[nodiscard]] base::PeerAddress as_peer_at(const std::string& address) const { return {base::NodeId(spec_.id), address}; }
+  [[nodiscard]] base::PeerAddress as_peer_at(const std::string& address) const {
+    return {base::NodeId(spec_.id), address};
+  }
   net::TcpTransport& transport() { return *transport_; }
   net::LoopLane& lane() { return *lane_; }
 

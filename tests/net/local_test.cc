@@ -29,7 +29,7 @@ class Local : public testing::Test {
     path_ = dir_ / "sock";
   }
   void TearDown() override {
-    held_.clear();
+    on_lane(*lane_, [this] { held_.clear(); });
     if (server_) server_->stop();
     lane_->stop();
   }
@@ -57,15 +57,19 @@ class Local : public testing::Test {
     });
   }
   void release() {  // last come, first served
-    for (auto each = held_.rbegin(); each != held_.rend(); ++each) each->second(base::copy_of(base::view_of(each->first)));
+    for (auto each = held_.rbegin(); each != held_.rend(); ++each)
+      each->second(base::copy_of(base::view_of(each->first)));
     held_.clear();
   }
-  static base::Result<std::string> ask(net::LocalClient& client, const std::string& text, std::int64_t timeout_ms = 20000) {
+  static base::Result<std::string> ask(net::LocalClient& client, const std::string& text,
+                                       std::int64_t timeout_ms = 20000) {
     auto reply = client.call(base::view_of(text), timeout_ms);
     if (!reply) return reply.error();
     return std::string(base::text_of(*reply));
   }
-  static Code code_of(const base::Result<std::string>& result) { return result ? Code::kInternal : result.error().code; }
+  static Code code_of(const base::Result<std::string>& result) {
+    return result ? Code::kInternal : result.error().code;
+  }
   std::unique_ptr<net::LocalClient> client() {
     auto connected = net::LocalClient::connect(path_, 20000);
     EXPECT_TRUE(connected) << base::to_string(connected.error());
@@ -158,7 +162,8 @@ TEST_F(Local, OversizedRequest_IsRefusedByBothSides) {
   ASSERT_EQ(::send(fd, header.data(), header.size(), MSG_NOSIGNAL), static_cast<ssize_t>(header.size()));
   std::string answer;
   char buffer[512];
-  for (ssize_t count; (count = ::recv(fd, buffer, sizeof buffer, 0)) > 0;) answer.append(buffer, static_cast<std::size_t>(count));
+  for (ssize_t count; (count = ::recv(fd, buffer, sizeof buffer, 0)) > 0;)
+    answer.append(buffer, static_cast<std::size_t>(count));
   ::close(fd);
   ASSERT_GE(answer.size(), net::kLocalHeaderSize);
   const auto decoded = net::decode_local_header(base::view_of(answer));
@@ -177,7 +182,8 @@ TEST_F(Local, OversizedReply_BecomesAnError) {
 TEST_F(Local, GarbageAndTruncation_DoNotDisturbOthers) {
   serve(path_);
   auto one = client();
-  for (const std::string& bytes : {std::string(64, '\xff'), std::string("GET / HTTP/1.1\r\n\r\n"), std::string("x"), std::string(16, '\0')}) {
+  for (const std::string& bytes :
+       {std::string(64, '\xff'), std::string("GET / HTTP/1.1\r\n\r\n"), std::string("x"), std::string(16, '\0')}) {
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;

@@ -84,10 +84,12 @@ TEST(LoopLane, Stall_SocketsAreReadBeforeTimedTasks) {
   poll.data = &order;
   on_lane(*lane, [&] {
     ASSERT_EQ(uv_poll_init(lane->loop(), &poll, pair[0]), 0);
-    ASSERT_EQ(uv_poll_start(&poll, UV_READABLE, [](uv_poll_t* handle, int, int) {
-      static_cast<std::vector<std::string>*>(handle->data)->push_back("socket");
-      uv_poll_stop(handle);
-    }), 0);
+    ASSERT_EQ(uv_poll_start(&poll, UV_READABLE,
+                            [](uv_poll_t* handle, int, int) {
+                              static_cast<std::vector<std::string>*>(handle->data)->push_back("socket");
+                              uv_poll_stop(handle);
+                            }),
+              0);
   });
   std::promise<void> fired;
   on_lane(*lane, [&] {

@@ -1,4 +1,5 @@
-// Plain blocking sockets for tests: a raw client, and a TCP proxy whose hook sees, changes, holds or repeats what passes.
+// Plain blocking sockets for tests: a raw client, and a TCP proxy whose hook sees, changes, holds or repeats what
+// passes.
 #pragma once
 
 #include <arpa/inet.h>
@@ -43,7 +44,9 @@ class RawClient {
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
   // False: the other side has closed.
-  bool write(base::ByteView bytes) { return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()); }
+  bool write(base::ByteView bytes) {
+    return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
+  }
   void finish_writing() { ::shutdown(fd_, SHUT_WR); }
   // Up to `size` bytes; fewer at the end of the connection.
   base::Bytes read(std::size_t size) {
@@ -97,7 +100,10 @@ class TestServer {
       for (const int fd : fds_) ::shutdown(fd, SHUT_RDWR);
     }
     for (std::thread& thread : threads_) thread.join();
-    for (const int fd : fds_) ::close(fd);
+    {
+      const base::MutexLock lock(mutex_);
+      for (const int fd : fds_) ::close(fd);
+    }
     ::close(fd_);
   }
   // Descriptors that end with the server.
@@ -134,7 +140,9 @@ class Proxy {
   // `offset`: how many bytes of this connection went in this direction before.
   using Hook = std::function<bool(Direction direction, int connection, std::size_t offset, base::Bytes& bytes)>;
   Proxy(std::string target, Hook hook)
-      : target_(std::move(target)), hook_(std::move(hook)), server_([this](int fd, int number) { serve(fd, number); }) {}
+      : target_(std::move(target)),
+        hook_(std::move(hook)),
+        server_([this](int fd, int number) { serve(fd, number); }) {}
   [[nodiscard]] const std::string& address() const { return server_.address(); }
 
  private:

@@ -120,7 +120,9 @@ TEST(TcpTransport, FullQueue_RefusesAndDropsNothingTaken) {
   Node one({.id = 1});
   Node two({.id = 2});
   std::size_t received[2] = {0, 0};  // the lane of `two`
-  two.recorder.on_bytes = [&](base::NodeId, Channel channel, base::ByteView) { ++received[channel == Channel::kControl ? 0 : 1]; };
+  two.recorder.on_bytes = [&](base::NodeId, Channel channel, base::ByteView) {
+    ++received[channel == Channel::kControl ? 0 : 1];
+  };
   join(one, two);
   ASSERT_TRUE(one.recorder.wait_events(1));
   ASSERT_TRUE(two.recorder.wait_events(1));
@@ -161,7 +163,7 @@ TEST(TcpTransport, ControlFrame_DoesNotQueueBehindData) {
 }
 
 TEST(TcpTransport, PeerThatRestarts_GoesDownAndComesUpAsAnotherBoot) {
-  for (const std::uint64_t restarted : {1, 2}) {
+  for (const std::uint64_t restarted : {1u, 2u}) {
     auto one = std::make_unique<Node>(NodeSpec{.id = 1});
     auto two = std::make_unique<Node>(NodeSpec{.id = 2});
     join(*one, *two);
@@ -360,7 +362,8 @@ TEST(TcpTransport, WithoutSecret_OnlyLoopback) {
   auto weak = net::TcpTransport::listen(**lane, options);
   ASSERT_FALSE(weak);
   EXPECT_EQ(weak.error().code, Code::kConfig);
-  EXPECT_NE(weak.error().message.find("secret_raft: 5 characters are too few"), std::string::npos) << weak.error().message;
+  EXPECT_NE(weak.error().message.find("secret_raft: 5 characters are too few"), std::string::npos)
+      << weak.error().message;
   options.secret_raft = kSecret;
   EXPECT_TRUE(net::TcpTransport::listen(**lane, options));
   options.listen = "nonsense";

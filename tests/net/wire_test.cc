@@ -72,13 +72,23 @@ TEST(Wire, Header_GoldenBytesAndLimits) {
 }
 
 TEST(Wire, Greeting_GoldenBytesAndRoundTrip) {
-  Greeting greeting{1, Mode::kMac, base::Channel::kData, base::NodeId(1), base::NodeId(2), base::Incarnation(3), 4, 5, {}, {}};
+  Greeting greeting{1,  Mode::kMac, base::Channel::kData, base::NodeId(1), base::NodeId(2), base::Incarnation(3), 4, 5,
+                    {}, {}};
   greeting.cluster_tag[0] = std::byte{0xaa};
   greeting.nonce[31] = std::byte{0xbb};
   const base::Bytes bytes = encode(greeting);
   EXPECT_EQ(hex(base::ByteView(bytes).first(56)),
-            "48514c57495245" "0a" "0100" "02" "02" "00000000" "0100000000000000" "0200000000000000" "0300000000000000"
-            "0400000000000000" "0500000000000000");
+            "48514c57495245"
+            "0a"
+            "0100"
+            "02"
+            "02"
+            "00000000"
+            "0100000000000000"
+            "0200000000000000"
+            "0300000000000000"
+            "0400000000000000"
+            "0500000000000000");
   const auto decoded = decode_greeting(bytes);
   ASSERT_TRUE(decoded);
   EXPECT_EQ(encode(*decoded), bytes);
