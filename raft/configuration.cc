@@ -18,8 +18,8 @@ namespace raft {
 namespace {
 
 constexpr std::uint8_t kConfigurationVersion = 1;
-constexpr std::size_t kMembersMax = 64;    // per list
-constexpr std::size_t kAddressMax = 255;   // bytes: a DNS name and a port
+constexpr std::size_t kMembersMax = 64;   // per list
+constexpr std::size_t kAddressMax = 255;  // bytes: a DNS name and a port
 constexpr std::size_t kMemberSize = 16;
 
 bool holds(const std::vector<MemberInfo>& list, base::Member member) {

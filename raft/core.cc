@@ -14,7 +14,7 @@ namespace raft {
 
 namespace {
 
-constexpr std::uint64_t kForwardStream = 0x72656164;   // purpose of a random stream: "read"
+constexpr std::uint64_t kForwardStream = 0x72656164;  // purpose of a random stream: "read"
 
 Options checked(Options options) {
   CHECK(options.self);
@@ -38,11 +38,16 @@ bool same_vote(const HardState& left, const HardState& right) {
 
 const char* to_string(Role role) {
   switch (role) {
-    case Role::kFollower: return "follower";
-    case Role::kPreCandidate: return "pre-candidate";
-    case Role::kCandidate: return "candidate";
-    case Role::kLeader: return "leader";
-    case Role::kLearner: return "learner";
+    case Role::kFollower:
+      return "follower";
+    case Role::kPreCandidate:
+      return "pre-candidate";
+    case Role::kCandidate:
+      return "candidate";
+    case Role::kLeader:
+      return "leader";
+    case Role::kLearner:
+      return "learner";
   }
   return "?";
 }
@@ -115,11 +120,13 @@ void Core::State::step(Message message) {
 
   const bool from_leader = is_from_leader(message.body);
   // A leader may be one that we have not heard of yet; an answer counts only from a member (R10).
-  if (!from_leader && message.from != leader && !configuration().contains(message.from) && !progress_of(message.from)) return;
+  if (!from_leader && message.from != leader && !configuration().contains(message.from) && !progress_of(message.from))
+    return;
   if (message.term < hard.term) {
     // Its sender is behind and, with pre-votes, would never learn it otherwise.
     if (from_leader) send(message.from, AppendReply{.accepted = false, .durable = log.durable()});
-    if (const auto* read = std::get_if<ReadRequest>(&message.body)) send(message.from, ReadReply{read->context, false, {}});
+    if (const auto* read = std::get_if<ReadRequest>(&message.body))
+      send(message.from, ReadReply{read->context, false, {}});
     return;
   }
   if (message.term > hard.term) {
@@ -171,11 +178,13 @@ base::Result<LogId> Core::State::propose(base::EntryKind kind, base::SharedBytes
   if (transfer_to) return base::make_error(base::Code::kNotLeader, "leadership is being transferred");
   if (kind == base::EntryKind::kConfig)
     return base::make_error(base::Code::kMisuse, "a configuration is proposed by change_configuration");
-  if (kind == base::EntryKind::kData && !payload) return base::make_error(base::Code::kMisuse, "an entry without payload");
+  if (kind == base::EntryKind::kData && !payload)
+    return base::make_error(base::Code::kMisuse, "an entry without payload");
   const std::size_t size = payload ? payload->size() : 0;
   if (size > base::kEntryPayloadMax)
     return base::make_error(base::Code::kTooLarge, "an entry of " + std::to_string(size) + " bytes; at most " +
-                                                       std::to_string(base::kEntryPayloadMax) + ", longer ones are chains");
+                                                       std::to_string(base::kEntryPayloadMax) +
+                                                       ", longer ones are chains");
   // One entry always goes, however small the limit; the rest of an open chain too, or it could never be decided (R15).
   if (nature == Proposal::kWhole && uncommitted_bytes > 0 && uncommitted_bytes + size > options.uncommitted_bytes_max)
     return base::make_error(base::Code::kFull, std::to_string(uncommitted_bytes) + " bytes wait for a quorum, limit " +

@@ -219,7 +219,8 @@ base::Status Core::State::transfer(Member to) {
   if (to == options.self) return base::make_error(base::Code::kMisuse, "this node leads already");
   if (!to) to = best_successor();
   const auto& voters = configuration().voters;
-  const bool known = std::any_of(voters.begin(), voters.end(), [&](const MemberInfo& info) { return info.member == to; });
+  const bool known =
+      std::any_of(voters.begin(), voters.end(), [&](const MemberInfo& info) { return info.member == to; });
   if (!to || !known) return base::make_error(base::Code::kNotFound, "no such voter to lead");
   transfer_to = to;
   transfer_started = now;

@@ -27,7 +27,8 @@ base::Bytes encode(const HardState& state) {
 
 base::Result<HardState> decode_hard_state(base::ByteView bytes) {
   if (bytes.size() != kHardStateSize)
-    return base::make_error(base::Code::kCorrupt, "hard state: " + std::to_string(bytes.size()) + " bytes, expected 40");
+    return base::make_error(base::Code::kCorrupt,
+                            "hard state: " + std::to_string(bytes.size()) + " bytes, expected 40");
   if (base::load_u32(&bytes[0]) != kHardStateMagic)
     return base::make_error(base::Code::kCorrupt, "hard state: wrong magic");
   if (base::load_u32(&bytes[4]) != base::crc32c(bytes.subspan(8)))

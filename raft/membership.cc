@@ -35,7 +35,8 @@ const char* fault(const std::vector<MemberInfo>& voters, const std::vector<Membe
 
 }  // namespace
 
-base::Result<LogId> Core::State::change_configuration(std::vector<MemberInfo> voters, std::vector<MemberInfo> learners) {
+base::Result<LogId> Core::State::change_configuration(std::vector<MemberInfo> voters,
+                                                      std::vector<MemberInfo> learners) {
   if (!is_leader()) return base::make_error(base::Code::kNotLeader, "this node does not lead the group");
   if (transfer_to) return base::make_error(base::Code::kNotLeader, "leadership is being transferred");
   if (!own_term_committed) return misuse("the leader has not yet committed an entry of its term");

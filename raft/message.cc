@@ -33,7 +33,7 @@ namespace {
 constexpr std::uint8_t kMessageVersion = 1;
 constexpr std::size_t kEntryHeaderSize = 24;
 constexpr std::size_t kDurableSize = 24;
-constexpr std::size_t kDurableCountMax = 256;          // voters of both configurations
+constexpr std::size_t kDurableCountMax = 256;                 // voters of both configurations
 constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 62;  // terms, indexes, rounds: far from wrapping around
 
 void put(base::Writer& out, LogId id) {
@@ -160,7 +160,9 @@ class Decoder {
         message.body = VoteReply{(bits & 1) != 0, (bits & 2) != 0, log_id()};
         return true;
       }
-      case 3: message.body = append_request(); return true;
+      case 3:
+        message.body = append_request();
+        return true;
       case 4: {
         AppendReply reply;
         reply.accepted = flag_bits(1) != 0;
@@ -171,7 +173,9 @@ class Decoder {
         message.body = reply;
         return true;
       }
-      case 5: message.body = heartbeat(); return true;
+      case 5:
+        message.body = heartbeat();
+        return true;
       case 6: {
         HeartbeatReply reply;
         reply.disk_stalled = flag_bits(1) != 0;
@@ -180,7 +184,9 @@ class Decoder {
         message.body = reply;
         return true;
       }
-      case 7: message.body = ReadRequest{in_.u64()}; return true;
+      case 7:
+        message.body = ReadRequest{in_.u64()};
+        return true;
       case 8: {
         ReadReply reply;
         reply.ok = flag_bits(1) != 0;
@@ -189,8 +195,12 @@ class Decoder {
         message.body = reply;
         return true;
       }
-      case 9: message.body = TimeoutNow{}; return true;
-      case 10: message.body = SnapshotNeeded{log_id()}; return true;
+      case 9:
+        message.body = TimeoutNow{};
+        return true;
+      case 10:
+        message.body = SnapshotNeeded{log_id()};
+        return true;
       case 11: {
         SnapshotReply reply;
         reply.ok = flag_bits(1) != 0;
@@ -198,7 +208,8 @@ class Decoder {
         message.body = reply;
         return true;
       }
-      default: return false;
+      default:
+        return false;
     }
   }
 

@@ -29,24 +29,24 @@ struct Progress {
   };
 
   ProgressState state = ProgressState::kProbe;
-  base::Index match;    // equal to ours and durable there, up to here
-  base::Index next;     // the next entry to send; always > match
-  base::Index durable;  // what the member said is durable there (may be another log than ours)
-  bool probe_sent = false;      // kProbe: paused
-  bool snapshot_due = false;    // kSnapshot: say so (again)
-  bool check_due = false;       // kReplicate: ask with an empty append whether everything sent has arrived
-  bool down = false;            // the transport has no connection to it
-  bool departing = false;       // no longer in the configuration: fed until it knows that
-  bool disk_stalled = false;    // by its last heartbeat reply
+  base::Index match;          // equal to ours and durable there, up to here
+  base::Index next;           // the next entry to send; always > match
+  base::Index durable;        // what the member said is durable there (may be another log than ours)
+  bool probe_sent = false;    // kProbe: paused
+  bool snapshot_due = false;  // kSnapshot: say so (again)
+  bool check_due = false;     // kReplicate: ask with an empty append whether everything sent has arrived
+  bool down = false;          // the transport has no connection to it
+  bool departing = false;     // no longer in the configuration: fed until it knows that
+  bool disk_stalled = false;  // by its last heartbeat reply
   std::deque<Inflight> inflight;
   std::size_t inflight_bytes = 0;
-  base::Index snapshot_floor;   // kSnapshot: what it must reach
-  base::Index commit_sent;      // the highest commit index that was sent
-  base::Index heartbeat_match;  // match when the last heartbeat reply came
-  std::uint64_t round = 0;      // the highest round echoed
-  std::uint64_t heard = 0;      // tick of the last message in this term
-  std::uint64_t departed = 0;   // tick at which it left the configuration
-  std::uint64_t read_token = 0; // the LogRead under way for it; 0 = none
+  base::Index snapshot_floor;    // kSnapshot: what it must reach
+  base::Index commit_sent;       // the highest commit index that was sent
+  base::Index heartbeat_match;   // match when the last heartbeat reply came
+  std::uint64_t round = 0;       // the highest round echoed
+  std::uint64_t heard = 0;       // tick of the last message in this term
+  std::uint64_t departed = 0;    // tick at which it left the configuration
+  std::uint64_t read_token = 0;  // the LogRead under way for it; 0 = none
 
   void become_probe(base::Index from);
   void become_replicate();

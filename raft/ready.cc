@@ -9,9 +9,9 @@
 namespace raft {
 
 namespace {
-constexpr std::size_t kApplyEntriesMax = 1024;              // per Ready: a restart replays long logs in slices
+constexpr std::size_t kApplyEntriesMax = 1024;  // per Ready: a restart replays long logs in slices
 constexpr std::size_t kApplyBytesMax = std::size_t{4} << 20;
-constexpr std::uint64_t kCommitHintEvery = 1024;            // entries: how far the commit index on disk may lag
+constexpr std::uint64_t kCommitHintEvery = 1024;  // entries: how far the commit index on disk may lag
 }  // namespace
 
 bool Ready::empty() const {

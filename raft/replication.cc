@@ -15,9 +15,12 @@ constexpr std::size_t kAppendEntriesMax = 4096;  // per AppendRequest, besides t
 
 const char* to_string(ProgressState state) {
   switch (state) {
-    case ProgressState::kProbe: return "probe";
-    case ProgressState::kReplicate: return "replicate";
-    case ProgressState::kSnapshot: return "snapshot";
+    case ProgressState::kProbe:
+      return "probe";
+    case ProgressState::kReplicate:
+      return "replicate";
+    case ProgressState::kSnapshot:
+      return "snapshot";
   }
   return "?";
 }
@@ -88,7 +91,8 @@ void Core::State::pump_peer(Member member, Progress& peer) {
     send_entries(member, peer, cached_entries(peer.next));
     return;
   }
-  while (peer.next <= log.last().index && peer.inflight.size() < static_cast<std::size_t>(options.append_inflight_max) &&
+  while (peer.next <= log.last().index &&
+         peer.inflight.size() < static_cast<std::size_t>(options.append_inflight_max) &&
          (peer.inflight.empty() || peer.inflight_bytes < options.inflight_bytes_max)) {
     if (!log.cached(peer.next)) {
       want_log_read(peer);
@@ -104,7 +108,8 @@ void Core::State::pump_peer(Member member, Progress& peer) {
 std::vector<base::Entry> Core::State::cached_entries(Index first) const {
   std::vector<base::Entry> entries;
   std::size_t bytes = 0;
-  for (Index at = first; at <= log.last().index && entries.size() < kAppendEntriesMax && log.cached(at); at = at.next()) {
+  for (Index at = first; at <= log.last().index && entries.size() < kAppendEntriesMax && log.cached(at);
+       at = at.next()) {
     if (!entries.empty() && bytes + log.size_of(at) > options.append_bytes_max) break;
     bytes += log.size_of(at);
     entries.push_back(log.entry(at));
@@ -288,7 +293,8 @@ void Core::State::handle(const Message& message, const AppendRequest& request) {
 }
 
 void Core::State::reject_append(Member from, const AppendRequest& request) {
-  AppendReply reply{.accepted = false, .match = request.previous.index, .round = request.round, .durable = log.durable()};
+  AppendReply reply{
+      .accepted = false, .match = request.previous.index, .round = request.round, .durable = log.durable()};
   reply.hint = log.last_at_or_below(request.previous.term, before(request.previous.index));
   send(from, reply);
 }

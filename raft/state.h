@@ -165,7 +165,7 @@ struct Core::State {
   int heartbeat_elapsed = 0;
   std::uint64_t round = 0;
   std::deque<std::pair<std::uint64_t, std::uint64_t>> round_starts;  // round, tick
-  std::uint64_t quorum_tick = 0;  // start of the last round that a majority answered
+  std::uint64_t quorum_tick = 0;                                     // start of the last round that a majority answered
   Member transfer_to;
   std::uint64_t transfer_started = 0;
   bool transfer_ordered = false;  // TimeoutNow was sent
@@ -181,7 +181,7 @@ struct Core::State {
     Index index;
     std::uint64_t round;  // 0: not begun
   };
-  std::deque<LedRead> led_reads;      // in order; those of begun rounds first
+  std::deque<LedRead> led_reads;  // in order; those of begun rounds first
   struct ForwardedRead {
     std::uint64_t context;  // the caller's
     std::uint64_t begun;    // tick

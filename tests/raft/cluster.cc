@@ -143,7 +143,8 @@ std::string name(Member member) {
 
 Member parse_member(const std::string& text) {
   const std::size_t dot = text.find('.');
-  return {base::NodeId(std::stoull(text)), base::Incarnation(dot == std::string::npos ? 1 : std::stoull(text.substr(dot + 1)))};
+  return {base::NodeId(std::stoull(text)),
+          base::Incarnation(dot == std::string::npos ? 1 : std::stoull(text.substr(dot + 1)))};
 }
 
 std::string describe(LogId id) { return std::to_string(id.index.value) + "@" + std::to_string(id.term.value); }
@@ -164,13 +165,15 @@ std::string describe(const raft::Configuration& configuration) {
 
 std::string describe(const Entry& entry) {
   switch (entry.kind) {
-    case base::EntryKind::kNoop: return describe(entry.id) + " noop";
+    case base::EntryKind::kNoop:
+      return describe(entry.id) + " noop";
     case base::EntryKind::kConfig: {
       const auto decoded = raft::decode_configuration(base::view_of(entry.payload));
       return describe(entry.id) + " config " + (decoded ? describe(*decoded) : "?");
     }
     case base::EntryKind::kData:
-      return describe(entry.id) + (entry.payload ? " \"" + std::string(base::text_of(*entry.payload)) + "\"" : " (uncached)");
+      return describe(entry.id) +
+             (entry.payload ? " \"" + std::string(base::text_of(*entry.payload)) + "\"" : " (uncached)");
   }
   return "?";
 }
@@ -178,13 +181,16 @@ std::string describe(const Entry& entry) {
 namespace {
 struct Describer {
   std::string operator()(const raft::VoteRequest& body) const {
-    return std::string(body.pre ? "pre-vote?" : "vote?") + " last=" + describe(body.last) + (body.transfer ? " transfer" : "");
+    return std::string(body.pre ? "pre-vote?" : "vote?") + " last=" + describe(body.last) +
+           (body.transfer ? " transfer" : "");
   }
   std::string operator()(const raft::VoteReply& body) const {
-    return std::string(body.pre ? "pre-vote " : "vote ") + (body.granted ? "granted" : "refused") + " last=" + describe(body.last);
+    return std::string(body.pre ? "pre-vote " : "vote ") + (body.granted ? "granted" : "refused") +
+           " last=" + describe(body.last);
   }
   std::string operator()(const raft::AppendRequest& body) const {
-    std::string text = "append after " + describe(body.previous) + " commit=" + std::to_string(body.commit.value) + " [";
+    std::string text =
+        "append after " + describe(body.previous) + " commit=" + std::to_string(body.commit.value) + " [";
     for (std::size_t i = 0; i < body.entries.size(); ++i) text += (i > 0 ? ", " : "") + describe(body.entries[i]);
     return text + "]";
   }
@@ -204,7 +210,9 @@ struct Describer {
     return body.ok ? "read index=" + std::to_string(body.index.value) : "read refused";
   }
   std::string operator()(const raft::TimeoutNow&) const { return "timeout now"; }
-  std::string operator()(const raft::SnapshotNeeded& body) const { return "snapshot needed floor=" + describe(body.floor); }
+  std::string operator()(const raft::SnapshotNeeded& body) const {
+    return "snapshot needed floor=" + describe(body.floor);
+  }
   std::string operator()(const raft::SnapshotReply& body) const {
     return body.ok ? "snapshot installed " + describe(body.installed) : "snapshot failed";
   }

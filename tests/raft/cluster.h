@@ -64,7 +64,7 @@ class Cluster {
 
   std::map<Member, Node> nodes;
   std::vector<raft::Message> network;
-  std::function<void(Node&, const raft::Message&)> on_send;     // just before it is in the network
+  std::function<void(Node&, const raft::Message&)> on_send;  // just before it is in the network
   std::function<void(Node&, const raft::Ready&)> on_ready;
 
  private:
@@ -73,9 +73,9 @@ class Cluster {
 
 raft::MemberInfo info(Member member);
 raft::Configuration voters_of(const std::vector<Member>& members);
-std::string name(Member member);          // "3", or "3.2" for its second incarnation
+std::string name(Member member);  // "3", or "3.2" for its second incarnation
 Member parse_member(const std::string& text);
-std::string describe(LogId id);           // "index@term"
+std::string describe(LogId id);  // "index@term"
 std::string describe(const Entry& entry);
 std::string describe(const raft::Configuration& configuration);
 std::string describe(const raft::Message& message);

@@ -42,7 +42,8 @@ std::vector<raft::Message> samples() {
       raft::VoteRequest{id, true, false},
       raft::VoteRequest{id, false, true},
       raft::VoteReply{false, true, id},
-      raft::AppendRequest{id, Index(8), 77, {entry(3, 10, base::EntryKind::kNoop, ""), entry(4, 11, base::EntryKind::kData, "xyz")}},
+      raft::AppendRequest{
+          id, Index(8), 77, {entry(3, 10, base::EntryKind::kNoop, ""), entry(4, 11, base::EntryKind::kData, "xyz")}},
       raft::AppendReply{true, Index(9), id, 5, Index(10)},
       raft::Heartbeat{Index(7), 6, 1500, {{kOne, Index(1)}, {kTwo, Index(2)}}},
       raft::HeartbeatReply{6, Index(5), true},
@@ -68,12 +69,34 @@ TEST(MessageCodec, EveryType_SurvivesTheRoundTrip) {
 
 TEST(MessageCodec, Golden_BytesOfVersionOne) {
   EXPECT_EQ(hex(raft::encode(samples()[0])),
-            "01010000" "0100000000000000" "1100000000000000" "0200000000000000" "2200000000000000" "0400000000000000"
-            "01" "0300000000000000" "0900000000000000");
+            "01010000"
+            "0100000000000000"
+            "1100000000000000"
+            "0200000000000000"
+            "2200000000000000"
+            "0400000000000000"
+            "01"
+            "0300000000000000"
+            "0900000000000000");
   EXPECT_EQ(hex(base::ByteView(raft::encode(samples()[3])).subspan(44)),
-            "0300000000000000" "0900000000000000" "0800000000000000" "4d00000000000000" "02000000"
-            "0300000000000000" "0a00000000000000" "01" "00" "0000" "00000000"
-            "0400000000000000" "0b00000000000000" "03" "00" "0000" "03000000" "78797a");
+            "0300000000000000"
+            "0900000000000000"
+            "0800000000000000"
+            "4d00000000000000"
+            "02000000"
+            "0300000000000000"
+            "0a00000000000000"
+            "01"
+            "00"
+            "0000"
+            "00000000"
+            "0400000000000000"
+            "0b00000000000000"
+            "03"
+            "00"
+            "0000"
+            "03000000"
+            "78797a");
 }
 
 TEST(MessageCodec, Truncated_IsCorrupt) {
@@ -122,7 +145,11 @@ TEST(HardStateCodec, RoundTripAndGolden) {
   const base::Bytes bytes = raft::encode(state);
   ASSERT_EQ(bytes.size(), 40u);
   EXPECT_EQ(hex(base::ByteView(bytes).first(4)), "52485331");
-  EXPECT_EQ(hex(base::ByteView(bytes).subspan(8)), "0500000000000000" "0200000000000000" "2200000000000000" "0600000000000000");
+  EXPECT_EQ(hex(base::ByteView(bytes).subspan(8)),
+            "0500000000000000"
+            "0200000000000000"
+            "2200000000000000"
+            "0600000000000000");
   const auto decoded = raft::decode_hard_state(bytes);
   ASSERT_TRUE(decoded);
   EXPECT_EQ(*decoded, state);
@@ -135,15 +162,32 @@ TEST(HardStateCodec, AnyFlippedBitOrOtherSize_IsCorrupt) {
     flipped[bit / 8] ^= static_cast<std::byte>(1 << (bit % 8));
     EXPECT_FALSE(raft::decode_hard_state(flipped)) << bit;
   }
-  for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(raft::decode_hard_state(base::ByteView(bytes).first(size)));
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(raft::decode_hard_state(base::ByteView(bytes).first(size)));
 }
 
 TEST(ConfigurationCodec, RoundTripAndGolden) {
   const base::Bytes bytes = raft::encode(joint());
   EXPECT_EQ(hex(bytes),
-            "01000000" "01000000" "0100000000000000" "1100000000000000" "03000000" "613a31" "03000000" "613a32"
-            "02000000" "0100000000000000" "1100000000000000" "0200000000000000" "2200000000000000"
-            "01000000" "0200000000000000" "2200000000000000" "03000000" "623a31" "00000000");
+            "01000000"
+            "01000000"
+            "0100000000000000"
+            "1100000000000000"
+            "03000000"
+            "613a31"
+            "03000000"
+            "613a32"
+            "02000000"
+            "0100000000000000"
+            "1100000000000000"
+            "0200000000000000"
+            "2200000000000000"
+            "01000000"
+            "0200000000000000"
+            "2200000000000000"
+            "03000000"
+            "623a31"
+            "00000000");
   const auto decoded = raft::decode_configuration(bytes);
   ASSERT_TRUE(decoded);
   EXPECT_EQ(*decoded, joint());
@@ -153,8 +197,10 @@ TEST(ConfigurationCodec, RoundTripAndGolden) {
 }
 
 TEST(ConfigurationCodec, MalformedLists_AreCorrupt) {
-  const auto refused = [](const raft::Configuration& configuration) { return !raft::decode_configuration(raft::encode(configuration)); };
-  EXPECT_TRUE(refused({}));                                                 // no voter
+  const auto refused = [](const raft::Configuration& configuration) {
+    return !raft::decode_configuration(raft::encode(configuration));
+  };
+  EXPECT_TRUE(refused({}));  // no voter
   raft::Configuration twice = joint();
   twice.voters.push_back(twice.voters[0]);
   EXPECT_TRUE(refused(twice));
@@ -180,8 +226,10 @@ TEST(Core, HostileMessages_DoNotStopIt) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     base::Random random(seed);
-    const std::vector<Member> members = {{base::NodeId(1), base::Incarnation(1)}, {base::NodeId(2), base::Incarnation(1)},
-                                         {base::NodeId(3), base::Incarnation(1)}, {base::NodeId(3), base::Incarnation(2)}};
+    const std::vector<Member> members = {{base::NodeId(1), base::Incarnation(1)},
+                                         {base::NodeId(2), base::Incarnation(1)},
+                                         {base::NodeId(3), base::Incarnation(1)},
+                                         {base::NodeId(3), base::Incarnation(2)}};
     Cluster cluster;
     Disk disk;
     disk.floor_configuration = voters_of({members[0], members[1], members[2]});
@@ -203,17 +251,18 @@ TEST(Core, HostileMessages_DoNotStopIt) {
         if (random.chance(1, 10)) entries.back().payload = nullptr;
         if (random.chance(1, 10)) entries.back().id = id();
       }
-      const raft::Body bodies[] = {raft::VoteRequest{id(), random.chance(1, 2), random.chance(1, 2)},
-                                   raft::VoteReply{random.chance(1, 2), random.chance(1, 2), id()},
-                                   raft::AppendRequest{first, Index(number()), number(), entries},
-                                   raft::AppendReply{random.chance(1, 2), Index(number()), id(), number(), Index(number())},
-                                   raft::Heartbeat{Index(number()), number(), 0, {}},
-                                   raft::HeartbeatReply{number(), Index(number()), random.chance(1, 2)},
-                                   raft::ReadRequest{number()},
-                                   raft::ReadReply{number(), random.chance(1, 2), Index(number())},
-                                   raft::TimeoutNow{},
-                                   raft::SnapshotNeeded{id()},
-                                   raft::SnapshotReply{id(), random.chance(1, 2)}};
+      const raft::Body bodies[] = {
+          raft::VoteRequest{id(), random.chance(1, 2), random.chance(1, 2)},
+          raft::VoteReply{random.chance(1, 2), random.chance(1, 2), id()},
+          raft::AppendRequest{first, Index(number()), number(), entries},
+          raft::AppendReply{random.chance(1, 2), Index(number()), id(), number(), Index(number())},
+          raft::Heartbeat{Index(number()), number(), 0, {}},
+          raft::HeartbeatReply{number(), Index(number()), random.chance(1, 2)},
+          raft::ReadRequest{number()},
+          raft::ReadReply{number(), random.chance(1, 2), Index(number())},
+          raft::TimeoutNow{},
+          raft::SnapshotNeeded{id()},
+          raft::SnapshotReply{id(), random.chance(1, 2)}};
       raft::Message message{members[random.below(4)], members[random.below(2) * random.below(4)], Term(random.below(7)),
                             bodies[random.below(std::size(bodies))]};
       if (random.chance(1, 4)) message.term = node.core->term();

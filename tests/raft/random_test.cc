@@ -2,6 +2,8 @@
 // lose what was not synced, restarts, changes of members, transfers, compaction, snapshots, reads. The invariants of a consensus
 // core are checked after every step, then the cluster is healed and must make progress. A failure prints its seed;
 // HQL_RAFT_SEED=<n> runs that one alone, HQL_TEST_SCALE=ci|hour|night sets how many.
+#include "base/random.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,7 +14,6 @@
 #include <sstream>
 #include <string>
 
-#include "base/random.h"
 #include "cluster.h"
 
 namespace raft_test {
@@ -27,7 +28,7 @@ struct Read {
 
 class Schedule {
  public:
-  explicit Schedule(std::uint64_t seed) : random_(seed), seed_(seed) {
+  explicit Schedule(std::uint64_t seed) : random_(seed) {
     cluster_.on_send = [this](Node& node, const raft::Message& message) { check_send(node, message); };
     cluster_.on_ready = [this](Node& node, const raft::Ready&) { check_applied(node); };
     const std::vector<Member> voters = {member(1), member(2), member(3)};
@@ -110,14 +111,17 @@ class Schedule {
     } else if (dice < 930) {
       begin_read(node);
     } else if (dice < 950) {
-      if (node.core && random_.chance(calm_ ? 1 : 2, 3)) crash(node);
-      else if (!node.core) restart(node);
+      if (node.core && random_.chance(calm_ ? 1 : 2, 3))
+        crash(node);
+      else if (!node.core)
+        restart(node);
     } else if (dice < 960) {
       if (!node.core) restart(node);
     } else if (dice < 971) {
       if (Node* leader = any_leader()) change(*leader);
     } else if (dice < 973) {
-      if (Node* leader = any_leader()) (void)leader->core->transfer(random_.chance(1, 2) ? Member{} : node.member).has_value();
+      if (Node* leader = any_leader())
+        (void)leader->core->transfer(random_.chance(1, 2) ? Member{} : node.member).has_value();
     } else if (dice < 980) {
       compact(node);
     } else if (dice < 988) {
@@ -125,7 +129,8 @@ class Schedule {
     } else if (dice < 991) {
       if (node.core) node.core->disk_stalled(random_.chance(1, 2));
     } else if (dice < 994) {
-      if (node.core) random_.chance(1, 2) ? node.core->peer_down(any_node().member) : node.core->peer_up(any_node().member);
+      if (node.core)
+        random_.chance(1, 2) ? node.core->peer_down(any_node().member) : node.core->peer_up(any_node().member);
     } else if (dice < 997) {
       partition();
     } else if (node.core) {
@@ -159,7 +164,8 @@ class Schedule {
   void propose(Node& leader) {
     const std::string text = "v" + std::to_string(++values_) + std::string(random_.below(20), '.');
     const auto nature = random_.chance(1, 5) ? raft::Proposal::kContinuesChain : raft::Proposal::kWhole;
-    (void)leader.core->propose(base::EntryKind::kData, base::share(base::copy_of(base::view_of(text))), nature).has_value();
+    (void)leader.core->propose(base::EntryKind::kData, base::share(base::copy_of(base::view_of(text))), nature)
+        .has_value();
   }
 
   void begin_read(Node& node) {
@@ -202,7 +208,8 @@ class Schedule {
     raft::Configuration configuration = disk.floor_configuration;
     for (const Entry& entry : disk.entries) {
       if (entry.id.index > index) break;
-      if (entry.kind == base::EntryKind::kConfig) configuration = *raft::decode_configuration(base::view_of(entry.payload));
+      if (entry.kind == base::EntryKind::kConfig)
+        configuration = *raft::decode_configuration(base::view_of(entry.payload));
     }
     return configuration;
   }
@@ -213,7 +220,8 @@ class Schedule {
     const Index index(disk.floor.index.value + 1 + random_.below(disk.applied.value - disk.floor.index.value));
     const raft::Configuration configuration = configuration_at(disk, index);
     const LogId id = disk.find(index)->id;
-    disk.entries.erase(disk.entries.begin(), disk.entries.begin() + static_cast<std::ptrdiff_t>(index.value - disk.floor.index.value));
+    disk.entries.erase(disk.entries.begin(),
+                       disk.entries.begin() + static_cast<std::ptrdiff_t>(index.value - disk.floor.index.value));
     disk.floor = id;
     disk.floor_configuration = configuration;
     node.core->set_floor(id, configuration);
@@ -245,7 +253,8 @@ class Schedule {
         disk.entries.clear();
       } else {
         const Entry* last = disk.find(id.index);
-        if (!last || last->id != id) return fail(name(node.member) + " keeps a suffix after an entry that its disk does not hold");
+        if (!last || last->id != id)
+          return fail(name(node.member) + " keeps a suffix after an entry that its disk does not hold");
         disk.entries.erase(disk.entries.begin(),
                            disk.entries.begin() + static_cast<std::ptrdiff_t>(id.index.value - disk.floor.index.value));
       }
@@ -292,9 +301,11 @@ class Schedule {
       seen_jobs_[{node.member, node.boots}] = job.sequence;
       for (const Entry& entry : job.entries) {
         const auto previous = node.core->term_at(raft::Index(entry.id.index.value - 1));
-        const std::string content = std::to_string(static_cast<int>(entry.kind)) + std::string(base::text_of(base::view_of(entry.payload)));
+        const std::string content =
+            std::to_string(static_cast<int>(entry.kind)) + std::string(base::text_of(base::view_of(entry.payload)));
         auto [at, fresh] = entries_.try_emplace(entry.id, previous, content);
-        if (!fresh && (at->second.second != content || (previous && at->second.first && *at->second.first != *previous)))
+        if (!fresh &&
+            (at->second.second != content || (previous && at->second.first && *at->second.first != *previous)))
           fail("log matching: " + describe(entry.id) + " differs on " + name(node.member));
       }
     }
@@ -313,7 +324,8 @@ class Schedule {
     const std::size_t position = id.index.value - 1;
     if (position < committed_.size()) {
       if (committed_[position].term != id.term)
-        fail("state machine safety: " + describe(id) + " and " + describe(committed_[position]) + " committed, by " + name(node.member));
+        fail("state machine safety: " + describe(id) + " and " + describe(committed_[position]) + " committed, by " +
+             name(node.member));
       return;
     }
     if (position > committed_.size()) return fail("a hole in what is committed at " + describe(id));
@@ -337,14 +349,16 @@ class Schedule {
     Index& known = commits_[node.member];
     if (status.commit < known) fail("the commit index of " + name(node.member) + " went back");
     if (status.commit > status.last.index) fail(name(node.member) + " commits beyond its log");
-    for (Index at(std::max({known.value, status.floor.index.value, std::uint64_t{0}}) + 1); at <= status.commit; at = at.next())
+    for (Index at(std::max({known.value, status.floor.index.value, std::uint64_t{0}}) + 1); at <= status.commit;
+         at = at.next())
       check_committed(node, {*node.core->term_at(at), at});
     known = status.commit;
     if (status.durable > node.disk.last().index) fail(name(node.member) + " believes in more than its disk has");
     if (status.durable > status.floor.index) {
       const Entry* entry = node.disk.find(status.durable);
       if (!entry || entry->id.term != *node.core->term_at(status.durable))
-        fail(name(node.member) + " believes that its disk has another entry at " + std::to_string(status.durable.value));
+        fail(name(node.member) + " believes that its disk has another entry at " +
+             std::to_string(status.durable.value));
     }
     if (node.jobs.empty() && !node.core->has_ready() &&
         status.configuration != configuration_at(node.disk, node.disk.last().index))
@@ -352,12 +366,14 @@ class Schedule {
     if (status.role != raft::Role::kLeader) return;
     const auto [leader, fresh] = leaders_.try_emplace(status.term, node.member);
     if (leader->second != node.member)
-      fail("two leaders of term " + std::to_string(status.term.value) + ": " + name(node.member) + ", " + name(leader->second));
+      fail("two leaders of term " + std::to_string(status.term.value) + ": " + name(node.member) + ", " +
+           name(leader->second));
     if (!fresh) return;
     for (const LogId& id : committed_) {
       if (id.index <= status.floor.index) continue;
       if (node.core->term_at(id.index) != id.term)
-        fail("leader completeness: " + name(node.member) + " leads term " + std::to_string(status.term.value) + " without " + describe(id));
+        fail("leader completeness: " + name(node.member) + " leads term " + std::to_string(status.term.value) +
+             " without " + describe(id));
     }
   }
 
@@ -391,8 +407,10 @@ class Schedule {
       const auto [vote, fresh] = votes_.try_emplace({message.term, node.member}, candidate);
       if (vote->second != candidate) fail("two votes in a term: " + who);
     };
-    if (const auto* reply = std::get_if<raft::VoteReply>(&message.body); reply && !reply->pre && reply->granted) vote_for(message.to);
-    if (const auto* request = std::get_if<raft::VoteRequest>(&message.body); request && !request->pre) vote_for(node.member);
+    if (const auto* reply = std::get_if<raft::VoteReply>(&message.body); reply && !reply->pre && reply->granted)
+      vote_for(message.to);
+    if (const auto* request = std::get_if<raft::VoteRequest>(&message.body); request && !request->pre)
+      vote_for(node.member);
     const auto promises = [&](Index match) {
       const auto receiver = cluster_.nodes.find(message.to);
       if (receiver == cluster_.nodes.end() || !receiver->second.core) return;
@@ -407,7 +425,8 @@ class Schedule {
       promises(reply->match);
     }
     if (const auto* reply = std::get_if<raft::HeartbeatReply>(&message.body)) {
-      if (hard.term <= message.term && node.disk.last().index < reply->match) fail("heartbeat ack before its sync: " + who);
+      if (hard.term <= message.term && node.disk.last().index < reply->match)
+        fail("heartbeat ack before its sync: " + who);
       promises(reply->match);
     }
   }
@@ -467,11 +486,13 @@ class Schedule {
     text << "no progress after healing (away: " << (away ? name(*away) : "-") << ")\n";
     for (auto& [who, node] : cluster_.nodes) {
       const raft::Status status = node.core->status();
-      text << name(who) << " " << raft::to_string(status.role) << " term=" << status.term.value << " leader=" << name(status.leader)
-           << " last=" << describe(status.last) << " commit=" << status.commit.value << " durable=" << status.durable.value
+      text << name(who) << " " << raft::to_string(status.role) << " term=" << status.term.value
+           << " leader=" << name(status.leader) << " last=" << describe(status.last)
+           << " commit=" << status.commit.value << " durable=" << status.durable.value
            << " floor=" << describe(status.floor) << " " << describe(status.configuration) << "\n";
       for (const auto& peer : status.peers)
-        text << "   " << name(peer.member) << " " << peer.state << " match=" << peer.match.value << " next=" << peer.next.value << "\n";
+        text << "   " << name(peer.member) << " " << peer.state << " match=" << peer.match.value
+             << " next=" << peer.next.value << "\n";
     }
     fail(text.str());
   }
@@ -490,7 +511,6 @@ class Schedule {
   }
 
   base::Random random_;
-  std::uint64_t seed_;
   Cluster cluster_;
   std::uint64_t lossy_ = 0;  // of 30 messages
   bool calm_ = false;

@@ -14,7 +14,6 @@
 //   status [N] | log N | peers N | network
 #include <gtest/gtest.h>
 
-
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -74,7 +73,9 @@ class Transcript {
   }
 
  private:
-  Node& node(const Words& words, std::size_t position = 1) { return cluster_.at(parse_member(words.plain.at(position))); }
+  Node& node(const Words& words, std::size_t position = 1) {
+    return cluster_.at(parse_member(words.plain.at(position)));
+  }
   raft::Core& core(const Words& words) { return *node(words).core; }
 
   // Nodes talk to their disks, not to each other, until `deliver`.
@@ -105,7 +106,8 @@ class Transcript {
   }
 
   void report(Node& each, const raft::Ready& ready) {
-    for (const Index wanted : ready.snapshots_wanted) out_ << name(each.member) << ": wants snapshot " << wanted.value << "\n";
+    for (const Index wanted : ready.snapshots_wanted)
+      out_ << name(each.member) << ": wants snapshot " << wanted.value << "\n";
     for (const raft::LogRead& read : ready.log_reads)
       out_ << name(each.member) << ": reads its log " << read.first.value << ".." << read.last.value << "\n";
     if (!ready.status_changed) return;
@@ -117,14 +119,13 @@ class Transcript {
     auto& [role, configuration] = shown_[each.member];
     if (role != line.str()) out_ << name(each.member) << ": " << line.str() << "\n";
     role = line.str();
-    const std::string members = describe(status.configuration) + (status.configuration_committed ? "" : " (uncommitted)");
+    const std::string members =
+        describe(status.configuration) + (status.configuration_committed ? "" : " (uncommitted)");
     if (!configuration.empty() && configuration != members) out_ << name(each.member) << ": " << members << "\n";
     configuration = members;
   }
 
-  bool lost(const raft::Message& message) const {
-    return cut_.count({message.from, message.to}) > 0;
-  }
+  bool lost(const raft::Message& message) const { return cut_.count({message.from, message.to}) > 0; }
 
   void deliver(const Words& words) {
     std::string link;
@@ -163,24 +164,38 @@ class Transcript {
     if (!empty) disk.floor_configuration = configuration_;
     for (const auto& [key, value] : words.named) {
       const auto number = [text = value] { return std::stoull(text); };
-      if (key == "floor") disk.floor = parse_id(value);
-      else if (key == "term") disk.hard.term = Term(number());
-      else if (key == "vote") disk.hard.voted_for = parse_member(value);
-      else if (key == "commit") disk.hard.commit = Index(number());
-      else if (key == "applied") disk.applied = Index(number());
-      else if (key == "cache") options.cache_bytes_max = number();
-      else if (key == "inflight") options.append_inflight_max = static_cast<int>(number());
-      else if (key == "append_bytes") options.append_bytes_max = number();
-      else if (key == "uncommitted") options.uncommitted_bytes_max = number();
-      else if (key == "priority") options.priority = static_cast<int>(number());
-      else if (key == "seed") options.seed = number();
-      else if (key == "damaged") disk.vote_floor = parse_id(value);
-      else if (key != "log") out_ << "unknown option " << key << "\n";
+      if (key == "floor")
+        disk.floor = parse_id(value);
+      else if (key == "term")
+        disk.hard.term = Term(number());
+      else if (key == "vote")
+        disk.hard.voted_for = parse_member(value);
+      else if (key == "commit")
+        disk.hard.commit = Index(number());
+      else if (key == "applied")
+        disk.applied = Index(number());
+      else if (key == "cache")
+        options.cache_bytes_max = number();
+      else if (key == "inflight")
+        options.append_inflight_max = static_cast<int>(number());
+      else if (key == "append_bytes")
+        options.append_bytes_max = number();
+      else if (key == "uncommitted")
+        options.uncommitted_bytes_max = number();
+      else if (key == "priority")
+        options.priority = static_cast<int>(number());
+      else if (key == "seed")
+        options.seed = number();
+      else if (key == "damaged")
+        disk.vote_floor = parse_id(value);
+      else if (key != "log")
+        out_ << "unknown option " << key << "\n";
     }
     disk.may_vote = words.named.count("damaged") == 0;
     if (const auto log = words.named.find("log"); log != words.named.end()) {
       for (const std::string& part : commas(log->second)) {
-        const std::uint64_t repeat = part.find('x') == std::string::npos ? 1 : std::stoull(part.substr(part.find('x') + 1));
+        const std::uint64_t repeat =
+            part.find('x') == std::string::npos ? 1 : std::stoull(part.substr(part.find('x') + 1));
         for (std::uint64_t i = 0; i < repeat; ++i) {
           Entry entry{{Term(std::stoull(part)), disk.last().index.next()}, base::EntryKind::kData, nullptr};
           entry.payload = base::share(base::copy_of(base::view_of(std::string_view("old"))));
@@ -195,7 +210,8 @@ class Transcript {
   raft::Configuration lists(const Words& words) const {
     raft::Configuration configuration;
     if (words.named.count("voters") > 0)
-      for (const std::string& each : commas(words.named.at("voters"))) configuration.voters.push_back(info(parse_member(each)));
+      for (const std::string& each : commas(words.named.at("voters")))
+        configuration.voters.push_back(info(parse_member(each)));
     if (words.named.count("learners") > 0)
       for (const std::string& each : commas(words.named.at("learners")))
         configuration.learners.push_back(info(parse_member(each)));
@@ -222,7 +238,8 @@ class Transcript {
     }
     const raft::Status status = each.core->status();
     out_ << raft::to_string(status.role) << " term=" << status.term.value << " leader=" << name(status.leader)
-         << " last=" << describe(status.last) << " durable=" << status.durable.value << " commit=" << status.commit.value;
+         << " last=" << describe(status.last) << " durable=" << status.durable.value
+         << " commit=" << status.commit.value;
     if (status.floor.index) out_ << " floor=" << describe(status.floor);
     if (status.uncommitted_bytes > 0) out_ << " uncommitted=" << status.uncommitted_bytes;
     out_ << " " << describe(status.configuration) << (status.configuration_committed ? "" : " (uncommitted)") << "\n";
@@ -243,7 +260,8 @@ class Transcript {
     if (plan == raft::InstallPlan::kReset)
       disk.entries.clear();
     else
-      disk.entries.erase(disk.entries.begin(), disk.entries.begin() + static_cast<std::ptrdiff_t>(id.index.value - disk.floor.index.value));
+      disk.entries.erase(disk.entries.begin(),
+                         disk.entries.begin() + static_cast<std::ptrdiff_t>(id.index.value - disk.floor.index.value));
     disk.floor = id;
     disk.applied = id.index;
     disk.floor_configuration = status.configuration;
@@ -255,7 +273,8 @@ class Transcript {
     const Index index(std::stoull(words.plain.at(2)));
     const LogId id{*each.core->term_at(index), index};
     Disk& disk = each.disk;
-    disk.entries.erase(disk.entries.begin(), disk.entries.begin() + static_cast<std::ptrdiff_t>(index.value - disk.floor.index.value));
+    disk.entries.erase(disk.entries.begin(),
+                       disk.entries.begin() + static_cast<std::ptrdiff_t>(index.value - disk.floor.index.value));
     disk.floor = id;
     disk.floor_configuration = each.core->status().configuration;
     each.core->set_floor(id, disk.floor_configuration);
@@ -265,30 +284,42 @@ class Transcript {
     const auto number = [&](std::size_t position, std::uint64_t fallback) {
       return words.plain.size() > position ? std::stoull(words.plain[position]) : fallback;
     };
-    if (command == "cluster") configuration_ = lists(words);
-    else if (command == "node") make_node(words);
-    else if (command == "campaign") core(words).campaign();
-    else if (command == "tick") tick(words, number(2, 1));
+    if (command == "cluster")
+      configuration_ = lists(words);
+    else if (command == "node")
+      make_node(words);
+    else if (command == "campaign")
+      core(words).campaign();
+    else if (command == "tick")
+      tick(words, number(2, 1));
     else if (command == "propose") {
       say(core(words).propose(base::EntryKind::kData, base::share(base::copy_of(base::view_of(words.plain.at(2)))),
                               words.plain.size() > 3 ? raft::Proposal::kContinuesChain : raft::Proposal::kWhole));
-    } else if (command == "read") core(words).read_index(number(2, 0));
-    else if (command == "transfer") say(core(words).transfer(words.plain.size() > 2 ? parse_member(words.plain[2]) : Member{}));
-    else if (command == "stall") core(words).disk_stalled(words.plain.at(2) == "on");
+    } else if (command == "read")
+      core(words).read_index(number(2, 0));
+    else if (command == "transfer")
+      say(core(words).transfer(words.plain.size() > 2 ? parse_member(words.plain[2]) : Member{}));
+    else if (command == "stall")
+      core(words).disk_stalled(words.plain.at(2) == "on");
     else if (command == "change") {
       raft::Configuration wanted = lists(words);
       say(core(words).change_configuration(wanted.voters, wanted.learners));
-    } else if (command == "floor") set_floor(words);
-    else if (command == "install" || command == "plan") install(words);
-    else if (command == "fail") core(words).snapshot_failed();
-    else if (command == "slow") node(words).slow_disk = true;
+    } else if (command == "floor")
+      set_floor(words);
+    else if (command == "install" || command == "plan")
+      install(words);
+    else if (command == "fail")
+      core(words).snapshot_failed();
+    else if (command == "slow")
+      node(words).slow_disk = true;
     else if (command == "fast") {
       node(words).slow_disk = false;
       while (cluster_.complete(node(words))) settle();
       while (!node(words).log_reads.empty()) cluster_.answer_log_read(node(words));
     } else if (command == "persist") {
       for (std::uint64_t left = number(2, 1); left > 0 && cluster_.complete(node(words)); --left) settle();
-    } else if (command == "deliver") deliver(words);
+    } else if (command == "deliver")
+      deliver(words);
     else if (command == "drop") {
       std::erase_if(cluster_.network, [&](const raft::Message& message) {
         return words.plain.size() < 2 || name(message.from) + ">" + name(message.to) == words.plain[1];
@@ -304,16 +335,20 @@ class Transcript {
         cut_.insert({member, other});
         cut_.insert({other, member});
       }
-    } else if (command == "heal") cut_.clear();
-    else if (command == "down") core(words).peer_down(parse_member(words.plain.at(2)));
-    else if (command == "up") core(words).peer_up(parse_member(words.plain.at(2)));
+    } else if (command == "heal")
+      cut_.clear();
+    else if (command == "down")
+      core(words).peer_down(parse_member(words.plain.at(2)));
+    else if (command == "up")
+      core(words).peer_up(parse_member(words.plain.at(2)));
     else if (command == "crash") {
       cluster_.crash(node(words));
       shown_.erase(parse_member(words.plain.at(1)));
     } else if (command == "restart") {
       node(words).no_payloads = true;
       cluster_.start(node(words));
-    } else if (command == "trace") trace_ = words.plain.at(1) == "on";
+    } else if (command == "trace")
+      trace_ = words.plain.at(1) == "on";
     else if (command == "status") {
       settle();
       for (auto& [member, each] : cluster_.nodes)
@@ -327,12 +362,14 @@ class Transcript {
     } else if (command == "peers") {
       settle();
       for (const raft::PeerStatus& peer : core(words).status().peers)
-        out_ << name(peer.member) << (peer.voter ? "" : " (no voter)") << ": " << peer.state << " match=" << peer.match.value
-             << " next=" << peer.next.value << (peer.recent_active ? "" : " silent") << "\n";
+        out_ << name(peer.member) << (peer.voter ? "" : " (no voter)") << ": " << peer.state
+             << " match=" << peer.match.value << " next=" << peer.next.value << (peer.recent_active ? "" : " silent")
+             << "\n";
     } else if (command == "network") {
       settle();
       for (const raft::Message& message : cluster_.network) out_ << describe(message) << "\n";
-    } else out_ << "unknown command " << command << "\n";
+    } else
+      out_ << "unknown command " << command << "\n";
   }
 
   void tick(const Words& words, std::uint64_t count) {
