@@ -90,7 +90,8 @@ int x_file_control(sqlite3_file* file, int operation, void* argument) noexcept {
       case SQLITE_FCNTL_PRAGMA:
         return answer_pragma(of(file), static_cast<char**>(argument));
       case SQLITE_FCNTL_PDB:
-        of(file).db = *static_cast<sqlite3**>(argument);
+        // Told again for every connection that joins a shared cache: check_opened() refuses those.
+        if (of(file).db == nullptr) of(file).db = *static_cast<sqlite3**>(argument);
         return SQLITE_OK;
       case SQLITE_FCNTL_MMAP_SIZE:
         *static_cast<sqlite3_int64*>(argument) = 0;

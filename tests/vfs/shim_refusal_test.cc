@@ -1,0 +1,142 @@
+// What managed connections may not do: pragmas that would stop replication, checkpoints of their own, two databases in one transaction.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/vfs/shim_world.h"
+
+namespace shim_test {
+namespace {
+
+using base::Code;
+
+TEST(ShimRefusal, JournalAndLockingMode_ReturnWhatIsTrue) {
+  World world;
+  Db db("app.db");
+  for (const char* const mode : {"DELETE", "TRUNCATE", "MEMORY", "OFF", "WAL"})
+    EXPECT_EQ(db.rows(std::string("PRAGMA journal_mode=") + mode), "wal");
+  EXPECT_EQ(db.rows("PRAGMA main.journal_mode"), "wal");
+  EXPECT_EQ(db.rows("PRAGMA locking_mode=EXCLUSIVE"), "normal");
+  EXPECT_EQ(db.rows("PRAGMA mmap_size=1000000"), "0");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
+  Db other("app.db");
+  EXPECT_EQ(other.rows("SELECT x FROM t"), "1");
+}
+
+TEST(ShimRefusal, PageSizePragma_HasItsOwnMessage) {
+  World world;
+  Db db("app.db");
+  EXPECT_EQ(db.exec("PRAGMA page_size=8192"), code(SQLITE_ERROR, Code::kRefused));
+  EXPECT_NE(db.message().find("hiqlite: HQL_REFUSED"), std::string::npos) << db.message();
+  EXPECT_EQ(db.rows("PRAGMA page_size"), "4096");
+  EXPECT_EQ(db.exec("PRAGMA page_size=4096"), SQLITE_OK);
+}
+
+TEST(ShimRefusal, CheckpointPragma_PutsEverythingIntoTheFile) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
+  for (const char* const pragma :
+       {"PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint(FULL)", "PRAGMA wal_checkpoint(RESTART)", "PRAGMA wal_checkpoint(TRUNCATE)"}) {
+    SCOPED_TRACE(pragma);
+    ASSERT_EQ(db.exec("INSERT INTO t VALUES (1)"), SQLITE_OK);
+    world.settle();
+    const std::string row = db.rows(pragma);
+    EXPECT_EQ(row.substr(0, 2), "0|") << row;
+    const std::string count = db.rows("SELECT count(*) FROM t");
+    testing_base::TempDir copies;
+    std::filesystem::copy_file(world.path("app.db"), copies / "app.db");
+    Db copy(copies / "app.db");
+    EXPECT_EQ(copy.rows("SELECT count(*) FROM t"), count);
+  }
+  // A driver's statement cache runs it again without preparing it.
+  sqlite3_stmt* statement = nullptr;
+  ASSERT_EQ(sqlite3_prepare_v2(db.get(), "PRAGMA wal_checkpoint(TRUNCATE)", -1, &statement, nullptr), SQLITE_OK);
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(db.exec("INSERT INTO t VALUES (1)"), SQLITE_OK);
+    world.settle();
+    ASSERT_EQ(sqlite3_step(statement), SQLITE_ROW);
+    EXPECT_EQ(sqlite3_column_int(statement, 0), 0);
+    EXPECT_EQ(sqlite3_column_int(statement, 1), sqlite3_column_int(statement, 2));
+    ASSERT_EQ(sqlite3_reset(statement), SQLITE_OK);
+  }
+  sqlite3_finalize(statement);
+  world.expect_replay_equals_file("app.db");
+}
+
+TEST(ShimRefusal, Autocheckpoint_IsRefusedQuietlyAndWritesNothing) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("PRAGMA wal_autocheckpoint=1; CREATE TABLE t(x)"), SQLITE_OK);
+  const auto size = std::filesystem::file_size(world.path("app.db"));
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(db.exec("INSERT INTO t VALUES (randomblob(3000))"), SQLITE_OK);
+  EXPECT_EQ(std::filesystem::file_size(world.path("app.db")), size);
+  EXPECT_EQ(sqlite3_wal_checkpoint_v2(db.get(), "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr), SQLITE_BUSY);
+  EXPECT_EQ(std::filesystem::file_size(world.path("app.db")), size);
+  EXPECT_EQ(db.exec("INSERT INTO t VALUES (1)"), SQLITE_OK);
+  world.expect_replay_equals_file("app.db");
+}
+
+TEST(ShimRefusal, CloseOfTheLastConnection_LeavesTheWal) {
+  World world;
+  {
+    Db db("app.db");
+    ASSERT_EQ(db.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  }
+  EXPECT_GT(std::filesystem::file_size(world.path("app.db") + "-wal"), 0U);
+  EXPECT_TRUE(std::filesystem::exists(world.path("app.db") + "-shm"));
+  Db db("app.db");
+  EXPECT_EQ(db.rows("SELECT name FROM sqlite_schema"), "t");
+}
+
+TEST(ShimRefusal, TwoManagedDatabases_SecondWriterIsRefused) {
+  World world;
+  Db db("app.db");
+  { Db second("two.db"); ASSERT_EQ(second.exec("CREATE TABLE t(x)"), SQLITE_OK); }
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); ATTACH 'file:two.db?vfs=hiqlite' AS two"), SQLITE_OK);
+  ASSERT_EQ(db.exec("BEGIN; INSERT INTO main.t VALUES (1)"), SQLITE_OK);
+  EXPECT_EQ(db.exec("INSERT INTO two.t VALUES (1)"), code(SQLITE_ERROR, Code::kRefused));
+  EXPECT_NE(vfs::last_error().message.find("two transactions"), std::string::npos);
+  EXPECT_EQ(db.exec("COMMIT"), SQLITE_OK);
+  EXPECT_EQ(db.exec("INSERT INTO two.t SELECT x FROM main.t"), SQLITE_OK) << "reading one, writing the other";
+  EXPECT_EQ(db.rows("SELECT count(*) FROM two.t"), "1");
+}
+
+TEST(ShimRefusal, ManagedAndAnotherWalDatabase_AreRefusedInBothOrders) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); ATTACH 'other.db' AS o; PRAGMA o.journal_mode=WAL; CREATE TABLE o.t(x)"), SQLITE_OK);
+  EXPECT_EQ(db.rows("PRAGMA o.journal_mode"), "wal");
+  ASSERT_EQ(db.exec("BEGIN; INSERT INTO o.t VALUES (1)"), SQLITE_OK);
+  EXPECT_EQ(db.exec("INSERT INTO main.t VALUES (1)"), code(SQLITE_ERROR, Code::kRefused));
+  ASSERT_EQ(db.exec("ROLLBACK"), SQLITE_OK);
+  ASSERT_EQ(db.exec("BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO o.t VALUES (1)"), SQLITE_OK);
+  EXPECT_EQ(db.exec("COMMIT"), code(SQLITE_ERROR, Code::kRefused));
+  EXPECT_EQ(db.rows("SELECT (SELECT count(*) FROM main.t), (SELECT count(*) FROM o.t)"), "0|0");
+  EXPECT_EQ(db.exec("INSERT INTO o.t VALUES (1); INSERT INTO main.t VALUES (1)"), SQLITE_OK);
+}
+
+TEST(ShimRefusal, JournalSizeLimit_TruncatesOnlyBehindTheCommit) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("PRAGMA journal_size_limit=0; PRAGMA synchronous=FULL; CREATE TABLE t(x)"), SQLITE_OK);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(db.exec("INSERT INTO t VALUES (randomblob(20000))"), SQLITE_OK);
+    world.settle();
+    ASSERT_EQ(db.rows("PRAGMA wal_checkpoint(RESTART)").substr(0, 2), "0|");
+  }
+  EXPECT_EQ(db.rows("SELECT count(*), sum(length(x)) FROM t"), "5|100000");
+  world.expect_replay_equals_file("app.db");
+}
+
+TEST(ShimRefusal, VfsName_TellsBoth) {
+  World world;
+  Db db("app.db");
+  char* name = nullptr;
+  ASSERT_EQ(sqlite3_file_control(db.get(), "main", SQLITE_FCNTL_VFSNAME, &name), SQLITE_OK);
+  EXPECT_STREQ(name, "hiqlite/unix");
+  sqlite3_free(name);
+}
+
+}  // namespace
+}  // namespace shim_test
