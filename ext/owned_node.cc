@@ -152,7 +152,9 @@ Status RealNode::run(node::Config config) {
   bound_ = true;
   HQL_ASSIGN(server, net::LocalServer::listen(*loop_, data_dir() + "/sock"));
   server_ = std::move(server);
-  server_->start([this](base::ByteView request, net::LocalServer::Reply reply) { serve(*node_, request, std::move(reply)); });
+  loop_->post([this] {
+    server_->start([this](base::ByteView request, net::LocalServer::Reply reply) { serve(*node_, request, std::move(reply)); });
+  });
   node_->start();
   return {};
 }
