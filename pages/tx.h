@@ -58,6 +58,10 @@ struct TxHeader {
   std::uint32_t part_count = 0;     // kTxPart entries before this final one (0: not a chain) (R15)
 };
 
+// What the patches of one entry may come to (bodies plus 16 bytes each), so that with its header and request records it stays within
+// base::kEntryPayloadMax. encode() CHECKs the whole body against that limit: whoever makes a Tx stays below this one, or makes a chain.
+inline constexpr std::size_t kTxPatchBytesMax = base::kEntryPayloadMax - (std::size_t{8} << 20);
+
 struct Tx {
   TxHeader header;
   std::vector<RequestRecord> requests;

@@ -55,7 +55,8 @@ class Database : public pages::DatabaseImage {
   // The base recorded in <name>.sums: candidates are wanted from there on. kNotFound when there is none.
   static base::Result<base::LogId> recorded_base(base::Env& env, const std::string& dir, const std::string& name);
 
-  // Stops: checkpoints if it can (2 s at most), releases the keeper locks and closes the internal connections.
+  // Stops: checkpoints if it can (2 s at most), releases the keeper locks and closes the internal connections. With no reader left the WAL
+  // is then gone and the file is a plain database. Not on a lane. Destroying an image without close() leaves all to recovery.
   virtual void close() = 0;
 
   // --- for the shim, on SQL threads ------------------------------------------------------------------------------------
@@ -63,7 +64,8 @@ class Database : public pages::DatabaseImage {
   virtual std::string file_path() const = 0;                    // <dir>/<name>
   virtual base::Status attach(Connection& connection) = 0;      // kDropped, kStopped
   virtual void detach(Connection& connection) = 0;
-  // The virtual WRITER lock. kBusy at once when another local connection, the applier or a checkpoint holds it.
+  // The virtual WRITER lock. kBusy at once when another local connection holds it; the applier and checkpoints hold it shortly and are
+  // waited for (kBusy after a second). Connection::doom may be called, under the database's mutex, as soon as it is held.
   virtual base::Status try_lock_writer(Connection& connection) = 0;
   // Waits until the image has published `through` (a Grant) and WRITER is taken by `connection`, or the deadline (kTimeout).
   virtual base::Status lock_writer_after(Connection& connection, base::LogId through, base::Micros deadline) = 0;
@@ -84,7 +86,8 @@ class Database : public pages::DatabaseImage {
   // The held commit of `connection` (origin as submitted) was allowed: from now on it is committed whatever SQLite does.
   virtual void commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after, pages::PageNo size_after,
                               std::vector<std::pair<pages::PageNo, std::uint64_t>> changed) = 0;
-  // A new WAL header is about to be written with these salts (walRestartHdr): recorded in .sums before the first frame (section 7).
+  // A new WAL header is about to be written with these salts, its bytes 16..19 and 20..23 as big-endian numbers (walRestartHdr): they are
+  // recorded in .sums before the first frame (section 7).
   virtual base::Status wal_restarted(std::uint32_t salt1, std::uint32_t salt2) = 0;
 };
 

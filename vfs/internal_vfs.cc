@@ -1,10 +1,9 @@
 // The VFS `hiqlite-internal` (vfs/internal.h): forwards to the unix VFS. Only xOpen of a main database, xShmMap of the first region and
 // the WRITE and CKPT bits of xShmLock are its own.
 #include <cstring>
-#include <mutex>
 #include <new>
 
-#include "base/check.h"
+#include "base/mutex.h"
 #include "vfs/internal.h"
 
 namespace vfs {
@@ -130,9 +129,9 @@ int x_get_last_error(sqlite3_vfs* vfs, int size, char* out) noexcept { return lo
 int x_current_time_int64(sqlite3_vfs* vfs, sqlite3_int64* out) noexcept { return lower(vfs)->xCurrentTimeInt64(lower(vfs), out); }
 
 base::Status register_internal_vfs() {
-  static std::mutex mutex;
+  static base::Mutex* const mutex = new base::Mutex;
   static sqlite3_vfs* const vfs = new sqlite3_vfs{};  // SQLite keeps the pointer until the process ends
-  const std::lock_guard<std::mutex> lock(mutex);
+  const base::MutexLock lock(*mutex);
   if (vfs->zName != nullptr) return base::ok();
   sqlite3_vfs* unix_vfs = sqlite3_vfs_find("unix");
   if (unix_vfs == nullptr || unix_vfs->iVersion < 2)

@@ -2,9 +2,9 @@
 #include "vfs/keeper.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/posix_env.h"
 
 namespace vfs {
@@ -46,8 +47,8 @@ struct Parked {
   int fd;
 };
 struct ParkedTable {
-  std::mutex mutex;
-  std::vector<Parked> files;
+  base::Mutex mutex;
+  std::vector<Parked> files GUARDED_BY(mutex);
 };
 ParkedTable& parked() {
   static ParkedTable* const table = new ParkedTable;
@@ -75,8 +76,7 @@ base::Status wait_lock(int fd, short type, off_t start, off_t size, base::Micros
     if (errno != EAGAIN && errno != EACCES) return io_error("lock " + path);
     if (base::posix_env().now() >= deadline)
       return base::make_error(base::Code::kOwned, path + " is locked by another program: end its transaction or stop the node that owns it");
-    const struct timespec pause = {0, 1000 * 1000};
-    ::nanosleep(&pause, nullptr);
+    (void)::poll(nullptr, 0, 1);
   }
   return base::ok();
 }
@@ -85,8 +85,9 @@ base::Result<int> open_kept(const std::string& path, int flags) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return io_error("stat " + path);
   {
-    const std::lock_guard<std::mutex> lock(parked().mutex);
-    auto& files = parked().files;
+    ParkedTable& table = parked();
+    const base::MutexLock lock(table.mutex);
+    auto& files = table.files;
     for (std::size_t i = 0; i < files.size(); ++i) {
       if (files[i].device != info.st_dev || files[i].inode != info.st_ino) continue;
       const int fd = files[i].fd;
@@ -124,8 +125,9 @@ void close_or_park(int& fd, off_t start, off_t size) {
   if (fd < 0) return;
   struct stat info {};
   if (locked_by_connection(fd, start, size) && ::fstat(fd, &info) == 0) {
-    const std::lock_guard<std::mutex> lock(parked().mutex);
-    parked().files.push_back({info.st_dev, info.st_ino, fd});
+    ParkedTable& table = parked();
+    const base::MutexLock lock(table.mutex);
+    table.files.push_back({info.st_dev, info.st_ino, fd});
   } else {
     untrack(fd);
     ::close(fd);

@@ -1,3 +1,4 @@
+// See image_fixture.h. Test threads.
 #include "tests/vfs/image_fixture.h"
 
 #include <stdio.h>

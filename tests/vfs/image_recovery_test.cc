@@ -111,7 +111,7 @@ TEST(Recovery, HalfDoneCreation_IsReplaced) {
 
 // The page cache survives: everything published is found, wherever the process died.
 TEST(Recovery, KilledAtRandom_FindsThePositionAndGoesOn) {
-  const unsigned seed = std::random_device{}();
+  const std::uint64_t seed = base::posix_env().random();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
   Source source;
@@ -155,7 +155,7 @@ TEST(Recovery, KilledAtRandom_FindsThePositionAndGoesOn) {
 
 // A power cut: what was not synced is lost sector by sector, in any order, or replaced by garbage inside what was written.
 TEST(Recovery, TornUnsyncedTail_FindsAPositionAtOrAfterBase) {
-  const unsigned seed = std::random_device{}();
+  const std::uint64_t seed = base::posix_env().random();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
   Source source;
@@ -212,7 +212,7 @@ TEST(Recovery, TornUnsyncedTail_FindsAPositionAtOrAfterBase) {
 
 // A backfill that the power cut left half done, and garbage in `.sums` blocks.
 TEST(Recovery, HalfWrittenBackfillAndRottenSums_AreMended) {
-  const unsigned seed = std::random_device{}();
+  const std::uint64_t seed = base::posix_env().random();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
   Source source;
