@@ -189,6 +189,53 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         self.assert_ran(result, "0\n")
 
 
+class NodeInHost(unittest.TestCase):
+    """The embedded node in a host's process: it must not be felt when the host ends, forks, or has another allocator."""
+    SESSION = (LOAD, "SELECT hql_start() > 0, hql_wait_healthy(20000);", ".open file:app.db?vfs=hiqlite",
+               "CREATE TABLE IF NOT EXISTS t(x);", "INSERT INTO t VALUES(1);", "SELECT count(*) FROM t;")
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="hql-node-")
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def test_Shell_QuitWithRunningNode_ExitsCleanlyAndKeepsRows(self):
+        for count in range(1, EXITS + 1):
+            result = hosts.shell(*self.SESSION, ".quit", cwd=self.dir)
+            self.assertEqual((result.returncode, result.stdout), (0, f"1|1\n{count}\n"), result.stderr)
+
+    @unittest.skipIf(hosts.SANITIZE, "a sanitizer brings its own allocator")
+    def test_Shell_NodeWithJemalloc_Works(self):
+        for count in (1, 2, 3):
+            result = hosts.shell(*self.SESSION, cwd=self.dir, env=hosts.environment(LD_PRELOAD=JEMALLOC))
+            self.assertEqual((result.returncode, result.stdout), (0, f"1|1\n{count}\n"), result.stderr)
+
+    def test_Python_ForkOfTheOwner_ChildRefusesParentGoesOn(self):
+        result = hosts.python(f"""
+import os, sqlite3, sys
+first = sqlite3.connect(':memory:')
+first.enable_load_extension(True)
+first.load_extension({hosts.EXTENSION!r})
+first.execute('SELECT hql_start(), hql_wait_healthy(20000)').fetchall()
+db = sqlite3.connect('file:app.db?vfs=hiqlite', uri=True)
+db.execute('CREATE TABLE t(x)')
+sys.stdout.flush()
+child = os.fork()
+if child == 0:
+    for connection, sql in ((sqlite3.connect(':memory:'), 'SELECT hql_status()'), (db, 'INSERT INTO t VALUES(1)')):
+        try:
+            connection.execute(sql).fetchall()
+            print('the child was not refused:', sql)
+        except sqlite3.Error:
+            pass
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+db.execute('INSERT INTO t VALUES(2)')
+db.commit()
+print(db.execute('SELECT group_concat(x) FROM t').fetchone()[0])
+""", cwd=self.dir)
+        self.assertEqual((result.returncode, result.stdout), (0, "0\n2\n"), result.stderr)
+
+
 class FakeHosts(unittest.TestCase):
     """Hosts that we refuse, through the real stub (tests/ext/fake_host.c)."""
 
