@@ -1,5 +1,8 @@
 // What the application sees of each outcome of a held commit, that nothing of a failed one is ever visible, and that the next one works.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "tests/vfs/shim_world.h"
 
@@ -212,6 +215,39 @@ TEST_F(ShimOutcome, DoomedTransaction_ReadsOfTheWalFailToo) {
   EXPECT_EQ(vfs::last_error().message, "the lease ended");
   EXPECT_EQ(reader_.rows("SELECT count(*) FROM u"), "0");
   ASSERT_EQ(reader_.exec("INSERT INTO t VALUES (2)"), SQLITE_OK);
+}
+
+// --- SQLite fails after the commit was allowed --------------------------------------------------------------------------
+
+thread_local bool fail_page_writes = false;
+
+ssize_t pwrite_or_fail(int fd, const void* data, size_t size, off_t offset) {
+  if (fail_page_writes && size >= 512) {
+    errno = EIO;
+    return -1;
+  }
+  return ::pwrite(fd, data, size, offset);
+}
+
+TEST_F(ShimOutcome, FailedFrameWriteAfterTheCommit_IsCommittedAndPublishedByTheNode) {
+  sqlite3_vfs* const unix_vfs = sqlite3_vfs_find("unix");
+  for (const char* const call : {"pwrite", "pwrite64"})
+    if (unix_vfs->xGetSystemCall(unix_vfs, call) != nullptr)
+      unix_vfs->xSetSystemCall(unix_vfs, call, reinterpret_cast<sqlite3_syscall_ptr>(pwrite_or_fail));
+  world_.gate().before_decision = [] { fail_page_writes = true; };
+  const int rc = db_.exec("INSERT INTO t VALUES (2)");
+  fail_page_writes = false;
+  world_.gate().before_decision = nullptr;
+  for (const char* const call : {"pwrite", "pwrite64"}) unix_vfs->xSetSystemCall(unix_vfs, call, nullptr);
+
+  EXPECT_EQ(rc & 0xff, SQLITE_IOERR);
+  EXPECT_EQ(vfs::last_error().code, Code::kCommitted);
+  world_.settle();
+  EXPECT_EQ(plain_.rows("SELECT x FROM t"), "1\n2");
+  EXPECT_EQ(db_.rows("SELECT x FROM t"), "1\n2");
+  ASSERT_EQ(db_.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
+  EXPECT_EQ(reader_.rows("SELECT x FROM t"), "1\n2\n3");
+  world_.expect_replay_equals_file("app.db");
 }
 
 }  // namespace
