@@ -39,7 +39,7 @@ class Load(threading.Thread):
     def __init__(self, server, first):
         super().__init__(daemon=True)
         self.server, self.next = server, first
-        self.acknowledged, self.unknown, self.refused, self.stopping = [], [], 0, threading.Event()
+        self.acknowledged, self.unknown, self.surprises, self.refused, self.stopping = [], [], [], 0, threading.Event()
 
     def run(self):
         while not self.stopping.is_set():
@@ -48,14 +48,23 @@ class Load(threading.Thread):
             done = self.server.execute(f"INSERT INTO t VALUES ({number}, 1), ({-number}, -1)", timeout_ms=5000, check=False)
             if done.returncode == 0:
                 self.acknowledged.append(number)
-            elif "HQL_NO_QUORUM" in done.stderr or "HQL_TIMEOUT" in done.stderr or "HQL_WAITING" in done.stderr:
-                self.refused += 1
-            else:
+            elif "HQL_UNKNOWN_OUTCOME" in done.stderr:
                 self.unknown.append((number, done.stderr.strip()))
+            elif any(code in done.stderr for code in ("HQL_NO_QUORUM", "HQL_TIMEOUT", "HQL_WAITING_FOR_NODES", "HQL_STOPPED")):
+                self.refused += 1
+            elif "HQL_NOT_STARTED" in done.stderr:  # its node is down
+                self.refused += 1
+                while not self.stopping.is_set() and not os.path.exists(os.path.join(self.server.data_dir, "node.json")):
+                    self.stopping.wait(0.02)
+                self.stopping.wait(0.05)
+            else:
+                self.surprises.append(done.stderr.strip())
 
 
 def check_load(cluster, loads):
     cluster.wait_equal()
+    surprises = [text for load in loads for text in load.surprises]
+    assert not surprises, f"errors that no client should see: {surprises[:5]}"
     acknowledged = [n for load in loads for n in load.acknowledged]
     unknown = [n for load in loads for n, _ in load.unknown]
     for server in cluster.servers:
