@@ -301,7 +301,7 @@ void Bootstrap::on_prepare(const Peer& from, const BootstrapMessage& message) {
 }
 
 void Bootstrap::on_promise(const Peer& from, const BootstrapMessage& message) {
-  if (!round_ || !round_->durable || message.ballot != round_->ballot) return;
+  if (!round_ || taking_ || !round_->durable || message.ballot != round_->ballot) return;
   const auto asked = round_->asked.find(from.member.id);
   if (asked == round_->asked.end() || asked->second != from.member) return;
   round_->promised.insert(from.member.id);

@@ -73,7 +73,7 @@ wal::Options log_options(const Config& config, const Meta& meta) {
   return options;
 }
 
-// A new life: meta first, the log next and the id file last, so that a crash in between is seen as a mismatch by the next start.
+// A new life: meta first, the log next and the id file last. Without an id file a node has never told anybody who it is.
 Result<DataDir> begin_life(base::Env& env, const Config& config, std::vector<std::string> notes) {
   DataDir out;
   out.path = config.data_dir;
@@ -86,9 +86,19 @@ Result<DataDir> begin_life(base::Env& env, const Config& config, std::vector<std
   out.meta_file = std::move(meta_file);
   HQL_ASSIGN(opened, wal::Log::open(env, log_options(config, out.meta)));
   out.opened = std::move(opened);
-  const base::Bytes id = encode_id({out.meta.node, out.meta.incarnation});
-  HQL_TRY(base::write_file_atomic(env, config.data_dir, "id", id));
   return out;
+}
+
+Status finish_birth(base::Env& env, const DataDir& data_dir) {
+  const base::Bytes id = encode_id({data_dir.meta.node, data_dir.meta.incarnation});
+  return base::write_file_atomic(env, data_dir.path, "id", id);
+}
+
+bool unused(const wal::Opened& opened) {
+  if (opened.damage) return false;
+  for (const wal::Recovered& group : opened.groups)
+    if (!group.entries.empty() || !group.hard_state.empty() || group.floor != base::LogId{}) return false;
+  return true;
 }
 
 // The reason why what is there is not one life, or "".
@@ -122,13 +132,27 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
                                                std::to_string(config.node_id.value) + "; each node needs its own data_dir");
 
   std::vector<std::string> notes;
-  std::string reason;
-  const bool fresh = !id && !meta && !log_there && !databases_there;
+  // Nothing, or what a crash during the very first start left: no id file, and a log (if any) that holds nothing.
+  const bool unborn = !id && !databases_there && (!meta || meta->boot == 1);
+  const bool fresh = unborn && !log_there;
   if (!fresh) {
-    reason = mismatch(id, meta, log_there);
+    std::string reason = unborn && meta ? "" : mismatch(id, meta, log_there);
     if (reason.empty()) {
       auto opened = wal::Log::open(env, log_options(config, *meta));
-      if (opened && opened->created) {
+      if (opened && unborn && unused(*opened)) {
+        DataDir out;
+        out.path = dir;
+        out.meta = *meta;
+        out.meta_file = std::move(meta_file);
+        out.opened = std::move(*opened);
+        HQL_TRY(finish_birth(env, out));
+        HQL_TRY(env.make_dir(dir + "/db"));
+        HQL_TRY(env.sync_dir(dir));
+        return out;
+      }
+      if (opened && unborn) {
+        reason = "the id file is missing";
+      } else if (opened && opened->created) {
         reason = "the log is missing";
       } else if (opened) {
         DataDir out;
@@ -139,6 +163,7 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
         out.meta_file = std::move(meta_file);
         out.opened = std::move(*opened);
         HQL_TRY(env.make_dir(dir + "/db"));
+        HQL_TRY(env.sync_dir(dir));
         return out;
       } else if (opened.error().code == Code::kMisuse || opened.error().code == Code::kCorrupt) {
         reason = opened.error().message;
@@ -153,7 +178,9 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
     notes.push_back("a new incarnation begins: " + reason);
     HQL_TRY(set_aside(env, dir, notes));
   }
+  meta_file.reset();
   HQL_ASSIGN(out, begin_life(env, config, std::move(notes)));
+  HQL_TRY(finish_birth(env, out));
   HQL_TRY(env.make_dir(dir + "/db"));
   HQL_TRY(env.sync_dir(dir));
   return std::move(out);

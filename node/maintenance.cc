@@ -62,23 +62,18 @@ void NodeImpl::prepare_segments() {
   if (preparing_ || bytes == prepared_for_) return;
   preparing_ = true;
   prepared_for_ = bytes;
-  parts_.maintenance->post([this] {
-    // A slice per task, so that other work of the lane is not delayed.
-    auto slice = std::make_shared<std::function<void()>>();
-    *slice = [this, slice] {
-      const auto done = data_dir_.opened.log->prepare_segments();
-      if (done && !*done) {
-        parts_.maintenance->post([slice] { (*slice)(); });
-        return;
-      }
-      // A failure (no space) is seen by the log itself, which then refuses; it is tried again as the log grows.
-      parts_.loop->post([this, slice] {
-        preparing_ = false;
-        *slice = nullptr;
-      });
-    };
-    (*slice)();
-  });
+  parts_.maintenance->post([this] { prepare_slice(); });
+}
+
+// Maintenance lane. A slice per task, so that other work of the lane is not delayed.
+void NodeImpl::prepare_slice() {
+  const auto done = data_dir_.opened.log->prepare_segments();
+  if (done && !*done) {
+    parts_.maintenance->post([this] { prepare_slice(); });
+    return;
+  }
+  // A failure (no space) is seen by the log itself, which then refuses; it is tried again as the log grows.
+  parts_.loop->post([this] { preparing_ = false; });
 }
 
 void NodeImpl::sync_round(std::function<void(Result<Index>)> done) {

@@ -196,6 +196,7 @@ class NodeImpl final : public Node {
   void sync_finished(base::Status status, const Catalogue& catalogue);
   void move_floor(const Catalogue& catalogue, std::function<void(base::Status)> done);
   void prepare_segments();
+  void prepare_slice();
   std::optional<raft::Configuration> configuration_at(base::Index index) const;
 
   // status.cc

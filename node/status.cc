@@ -66,7 +66,15 @@ void NodeImpl::refresh_status() {
     if (info.member == self_) member.match = raft.durable;
     next.members.push_back(std::move(member));
   };
-  for (const raft::MemberInfo& info : raft.configuration.voters) add_member(info, "voter");
+  // Who is only on the way to be a voter, by a change that is not committed, is shown as a learner: until then the cluster may still need
+  // the ones before (docs: what survives by itself).
+  const auto established = [this](base::Member member) {
+    if (configurations_.empty()) return false;
+    const raft::Configuration& last = configurations_.back().second;
+    if (!last.joint()) return last.is_voter(member);
+    return std::find(last.outgoing.begin(), last.outgoing.end(), member) != last.outgoing.end();
+  };
+  for (const raft::MemberInfo& info : raft.configuration.voters) add_member(info, established(info.member) ? "voter" : "learner");
   for (const raft::MemberInfo& info : raft.configuration.learners) add_member(info, "learner");
   for (const base::Member member : raft.configuration.outgoing) {
     const auto same = [member](const raft::MemberInfo& info) { return info.member == member; };
