@@ -180,8 +180,10 @@ def wiped_node_returns(workspace):
         victim.start()
         victim.run("status", "--wait", "healthy", "--timeout", "60000")
         cluster.wait_equal()
-        wait_until(lambda: next((m for m in (victim.status() or {"members": []})["members"] if m["id"] == victim.node_id and m["role"] == "voter"), None),
-                   "the replacement to become a voter")
+        def promoted():
+            status = victim.status()
+            return status and any(m["incarnation"] == status["incarnation"] and m["role"] == "voter" for m in status["members"])
+        wait_until(promoted, "the replacement to become a voter")
         others[0].kill()
         victim.execute("INSERT INTO t VALUES (11, 0)")  # the wiped node is half of the majority now
         assert read_plain(victim.file(), "SELECT count(*) FROM t") == ["11"]
