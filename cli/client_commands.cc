@@ -32,9 +32,11 @@ void print_rows(const Json& rows, const std::vector<const char*>& columns) {
   std::vector<std::size_t> widths;
   for (const char* column : columns) widths.push_back(std::string(column).size());
   for (const auto& row : rows)
-    for (std::size_t i = 0; i < columns.size(); ++i) widths[i] = std::max(widths[i], shown(row.value(columns[i], Json())).size());
+    for (std::size_t i = 0; i < columns.size(); ++i)
+      widths[i] = std::max(widths[i], shown(row.value(columns[i], Json())).size());
   const auto line = [&](const auto& cell) {
-    for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%s%-*s", i > 0 ? "  " : "", static_cast<int>(widths[i]), cell(i).c_str());
+    for (std::size_t i = 0; i < columns.size(); ++i)
+      std::printf("%s%-*s", i > 0 ? "  " : "", static_cast<int>(widths[i]), cell(i).c_str());
     std::printf("\n");
   };
   line([&](std::size_t i) { return std::string(columns[i]); });
@@ -44,9 +46,10 @@ void print_rows(const Json& rows, const std::vector<const char*>& columns) {
 void print_status(const Json& status) {
   std::printf("node %s: %s, %s, term %s, leader %s\n", shown(status["node_id"]).c_str(), shown(status["state"]).c_str(),
               shown(status["role"]).c_str(), shown(status["term"]).c_str(), shown(status["leader_id"]).c_str());
-  std::printf("commit %s, durable %s, applied %s, log %s bytes, pid %s, data_dir %s\n", shown(status["commit_index"]).c_str(),
-              shown(status["durable_index"]).c_str(), shown(status["applied_index"]).c_str(), shown(status["log_bytes"]).c_str(),
-              shown(status["pid"]).c_str(), shown(status["data_dir"]).c_str());
+  std::printf("commit %s, durable %s, applied %s, log %s bytes, pid %s, data_dir %s\n",
+              shown(status["commit_index"]).c_str(), shown(status["durable_index"]).c_str(),
+              shown(status["applied_index"]).c_str(), shown(status["log_bytes"]).c_str(), shown(status["pid"]).c_str(),
+              shown(status["data_dir"]).c_str());
   if (!shown(status["last_error"]).empty()) std::printf("last error: %s\n", shown(status["last_error"]).c_str());
   std::printf("\n");
   print_rows(status["members"], {"id", "role", "raft_addr", "api_addr", "reachable", "match_index"});
@@ -61,7 +64,8 @@ int run_status(const Parsed& parsed) {
   if (!config) return report(config.error());
   const long timeout = parsed.number("timeout", kDefaultTimeoutMs, 0, kTimeoutMsMax);
   if (parsed.has("wait")) {
-    if (parsed.get("wait") != "healthy") return usage_error(*parsed.command, "--wait \"" + parsed.get("wait") + "\": expected \"healthy\"");
+    if (parsed.get("wait") != "healthy")
+      return usage_error(*parsed.command, "--wait \"" + parsed.get("wait") + "\": expected \"healthy\"");
     base::Writer out;
     out.u32(static_cast<std::uint32_t>(timeout));
     const auto healthy = ask(*config, ext::Op::kWaitHealthy, out.view(), timeout);
@@ -70,7 +74,8 @@ int run_status(const Parsed& parsed) {
   const auto reply = ask(*config, ext::Op::kStatus, {}, timeout);
   if (!reply) return report(reply.error());
   const Json status = Json::parse(base::text_of(*reply), nullptr, false);
-  if (!status.is_object()) return report(base::make_error(base::Code::kProtocol, "the node's status is not a JSON object"));
+  if (!status.is_object())
+    return report(base::make_error(base::Code::kProtocol, "the node's status is not a JSON object"));
   if (parsed.has("field")) {
     const std::string name = parsed.get("field");
     if (!status.contains(name)) {
@@ -114,7 +119,9 @@ int run_exec(const Parsed& parsed) {
 
 int run_bootstrap(const Parsed& parsed) {
   if (!parsed.has("force"))
-    return usage_error(*parsed.command, "nodes form their cluster by themselves once all of them run; --force forms it without the missing ones");
+    return usage_error(
+        *parsed.command,
+        "nodes form their cluster by themselves once all of them run; --force forms it without the missing ones");
   const auto config = load_config(parsed);
   if (!config) return report(config.error());
   const auto reply = ask(*config, ext::Op::kBootstrap, {}, kDefaultTimeoutMs);

@@ -1,6 +1,7 @@
 // generate-config, check-config, fault-points.
-#include <cstdio>
 #include <unistd.h>
+
+#include <cstdio>
 
 #include "base/fault.h"
 #include "base/posix_env.h"
@@ -34,10 +35,12 @@ int run_generate_config(const Parsed& parsed) {
   const std::string dir = parsed.get("out");
   if (const auto made = env.make_dir(dir); !made) return report(made.error());
   for (int node = 1; node <= nodes; ++node) {
-    const std::string own = parsed.has("data-dir") ? parsed.get("data-dir") + "/node" + std::to_string(node) : dir + "/data" + std::to_string(node);
+    const std::string own = parsed.has("data-dir") ? parsed.get("data-dir") + "/node" + std::to_string(node)
+                                                   : dir + "/data" + std::to_string(node);
     const std::string name = "node" + std::to_string(node) + ".toml";
     const std::string text = node::generate_config(node, nodes, own, port, secret);
-    if (const auto written = base::write_file_atomic(env, dir, name, base::view_of(text)); !written) return report(written.error());
+    if (const auto written = base::write_file_atomic(env, dir, name, base::view_of(text)); !written)
+      return report(written.error());
     std::printf("%s/%s\n", dir.c_str(), name.c_str());
   }
   return kOk;
@@ -46,7 +49,8 @@ int run_generate_config(const Parsed& parsed) {
 int run_check_config(const Parsed& parsed) {
   const auto config = load_config(parsed);
   if (!config) return report(config.error());
-  for (const auto& row : node::describe(*config)) std::printf("%-24s %-12s %s\n", row.key.c_str(), row.origin.c_str(), row.value.c_str());
+  for (const auto& row : node::describe(*config))
+    std::printf("%-24s %-12s %s\n", row.key.c_str(), row.origin.c_str(), row.value.c_str());
   return kOk;
 }
 

@@ -26,7 +26,8 @@ base::Result<std::string> log_dir(const Parsed& parsed) {
 int run_dump(const Parsed& parsed) {
   const auto dir = log_dir(parsed);
   if (!dir) return report(dir.error());
-  const auto status = wal::dump(base::posix_env(), *dir, [](const std::string& line) { std::printf("%s\n", line.c_str()); });
+  const auto status =
+      wal::dump(base::posix_env(), *dir, [](const std::string& line) { std::printf("%s\n", line.c_str()); });
   return status ? int{kOk} : report(status.error());
 }
 
@@ -49,14 +50,17 @@ int run_rebuild(const Parsed& parsed) {
   const std::string dir = config->data_dir + "/db/";
   const std::string& name = parsed.words[0];
   if (const auto exists = env.exists(dir + name); !exists || !*exists)
-    return report(base::make_error(base::Code::kNotFound, dir + name + " does not exist; give the name of a database of this node"));
+    return report(base::make_error(base::Code::kNotFound,
+                                   dir + name + " does not exist; give the name of a database of this node"));
   const std::string suffix = ".set-aside-" + base::hex16(env.random());
   for (const char* part : {"", "-wal", "-shm", ".sums"}) {
     const auto exists = env.exists(dir + name + part);
     if (!exists) return report(exists.error());
     if (!*exists) continue;
-    if (const auto moved = env.rename(dir + name + part, dir + name + part + suffix); !moved) return report(moved.error());
-    std::printf("%s%s%s -> %s%s%s%s\n", dir.c_str(), name.c_str(), part, dir.c_str(), name.c_str(), part, suffix.c_str());
+    if (const auto moved = env.rename(dir + name + part, dir + name + part + suffix); !moved)
+      return report(moved.error());
+    std::printf("%s%s%s -> %s%s%s%s\n", dir.c_str(), name.c_str(), part, dir.c_str(), name.c_str(), part,
+                suffix.c_str());
   }
   if (const auto synced = env.sync_dir(config->data_dir + "/db"); !synced) return report(synced.error());
   std::printf("start the node: it makes \"%s\" again from its log\n", name.c_str());

@@ -11,7 +11,8 @@
 namespace cli {
 namespace {
 
-const Option kConfig = {"--config", "-c", "FILE", "configuration (TOML); default: $HQL_CONFIG, ./hiqlite.toml, else the embedded defaults"};
+const Option kConfig = {"--config", "-c", "FILE",
+                        "configuration (TOML); default: $HQL_CONFIG, ./hiqlite.toml, else the embedded defaults"};
 const Option kDataDir = {"--data-dir", nullptr, "DIR", "overrides data_dir of the configuration"};
 const Option kTimeout = {"--timeout", nullptr, "MS", "how long to wait, in milliseconds"};
 
@@ -24,17 +25,20 @@ void print_command_help(const Command& command) {
   std::printf("usage: hiqlite %s %s\n\n%s\n\n", command.name, command.arguments, command.summary);
   if (!command.options.empty()) std::printf("options:\n");
   for (const Option& option : command.options) {
-    std::string left = std::string(option.shorthand != nullptr ? option.shorthand : "") + (option.shorthand != nullptr ? ", " : "    ") +
-                       option.name + (option.value != nullptr ? " " + std::string(option.value) : "");
+    std::string left = std::string(option.shorthand != nullptr ? option.shorthand : "") +
+                       (option.shorthand != nullptr ? ", " : "    ") + option.name +
+                       (option.value != nullptr ? " " + std::string(option.value) : "");
     std::printf("  %-28s %s\n", left.c_str(), option.help);
   }
 }
 
 void print_help() {
-  std::printf("hiqlite %s: SQLite, replicated\n\nusage: hiqlite <command> [options]; hiqlite <command> --help\n\n", HQL_VERSION);
+  std::printf("hiqlite %s: SQLite, replicated\n\nusage: hiqlite <command> [options]; hiqlite <command> --help\n\n",
+              HQL_VERSION);
   for (const Command& command : commands()) std::printf("  %-16s %s\n", command.name, command.summary);
   std::printf(
-      "\nexit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 corrupt or verify failed, 5 address in use, 6 data dir owned,\n"
+      "\nexit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 corrupt or verify failed, 5 address in use, 6 data "
+      "dir owned,\n"
       "            7 no quorum or timeout, 8 permission\n");
 }
 
@@ -91,7 +95,8 @@ int run(int count, char** words) {
     parsed.options[option->name + 2] = *value;
   }
   if (static_cast<int>(parsed.words.size()) > command->positional_max)
-    return usage_error(*command, "unexpected \"" + parsed.words[static_cast<std::size_t>(command->positional_max)] + "\"");
+    return usage_error(*command,
+                       "unexpected \"" + parsed.words[static_cast<std::size_t>(command->positional_max)] + "\"");
   return command->run(parsed);
 }
 
@@ -99,28 +104,87 @@ int run(int count, char** words) {
 
 const std::vector<Command>& commands() {
   static const auto* const all = new std::vector<Command>{
-      {"serve", "-c FILE [--data-dir D] [--ready-fd N]", "Runs a node as a daemon in the foreground until SIGTERM or SIGINT.",
-       {kConfig, kDataDir, {"--ready-fd", nullptr, "N", "also write the ready line to this descriptor"}}, 0, run_serve},
-      {"status", "-c FILE [--json] [--wait healthy] [--field NAME]", "Shows the state of the node that owns the data directory.",
-       {kConfig, kDataDir, {"--json", nullptr, nullptr, "the JSON of hql_status()"}, {"--wait", nullptr, "healthy", "wait for a leader and a quorum"},
-        {"--field", nullptr, "NAME", "print one field of the JSON"}, kTimeout}, 0, run_status},
-      {"exec", "-c FILE [--db NAME] SQL", "Runs one SQL statement on the leader (hql_execute); prints the rows changed.",
-       {kConfig, kDataDir, {"--db", nullptr, "NAME", "database; default: filename_db"},
-        {"--json", nullptr, nullptr, "print the rows of SELECT or RETURNING as JSON"}, kTimeout}, 1, run_exec},
-      {"shell", "-c FILE [DB] [SQL]", "The stock sqlite3 shell on this node's file, with hql_* functions; writes by hql_execute().",
-       {kConfig, kDataDir}, 2, run_shell},
-      {"dump", "[-c FILE | LOG_DIR]", "Prints the log of a data directory, record by record.", {kConfig, kDataDir}, 1, run_dump},
-      {"verify", "[-c FILE | DATA_DIR]", "Checks every checksum of the log of a stopped node.", {kConfig, kDataDir}, 1, run_verify},
-      {"generate-config", "[--node-id N] [--nodes N] [--port P] [--data-dir D] [--out DIR]",
+      {"serve",
+       "-c FILE [--data-dir D] [--ready-fd N]",
+       "Runs a node as a daemon in the foreground until SIGTERM or SIGINT.",
+       {kConfig, kDataDir, {"--ready-fd", nullptr, "N", "also write the ready line to this descriptor"}},
+       0,
+       run_serve},
+      {"status",
+       "-c FILE [--json] [--wait healthy] [--field NAME]",
+       "Shows the state of the node that owns the data directory.",
+       {kConfig,
+        kDataDir,
+        {"--json", nullptr, nullptr, "the JSON of hql_status()"},
+        {"--wait", nullptr, "healthy", "wait for a leader and a quorum"},
+        {"--field", nullptr, "NAME", "print one field of the JSON"},
+        kTimeout},
+       0,
+       run_status},
+      {"exec",
+       "-c FILE [--db NAME] SQL",
+       "Runs one SQL statement on the leader (hql_execute); prints the rows changed.",
+       {kConfig,
+        kDataDir,
+        {"--db", nullptr, "NAME", "database; default: filename_db"},
+        {"--json", nullptr, nullptr, "print the rows of SELECT or RETURNING as JSON"},
+        kTimeout},
+       1,
+       run_exec},
+      {"shell",
+       "-c FILE [DB] [SQL]",
+       "The stock sqlite3 shell on this node's file, with hql_* functions; writes by hql_execute().",
+       {kConfig, kDataDir},
+       2,
+       run_shell},
+      {"dump",
+       "[-c FILE | LOG_DIR]",
+       "Prints the log of a data directory, record by record.",
+       {kConfig, kDataDir},
+       1,
+       run_dump},
+      {"verify",
+       "[-c FILE | DATA_DIR]",
+       "Checks every checksum of the log of a stopped node.",
+       {kConfig, kDataDir},
+       1,
+       run_verify},
+      {"generate-config",
+       "[--node-id N] [--nodes N] [--port P] [--data-dir D] [--out DIR]",
        "Prints a commented configuration; with --out writes one file per node.",
-       {{"--node-id", nullptr, "N", "whose configuration to print, default 1"}, {"--nodes", nullptr, "N", "how many nodes, default 1"},
-        {"--port", nullptr, "P", "first Raft port, default 8100"}, {"--data-dir", nullptr, "D", "default ./hiqlite-data-<node>"},
-        {"--out", nullptr, "DIR", "write node1.toml ... into DIR"}}, 0, run_generate_config},
-      {"check-config", "-c FILE", "Checks a configuration and shows every key with its value.", {kConfig, kDataDir}, 0, run_check_config},
-      {"bootstrap", "-c FILE --force", "Forms a new cluster although configured nodes are missing (they must be empty).",
-       {kConfig, kDataDir, {"--force", nullptr, nullptr, "required: says that the missing nodes hold no data of another cluster"}}, 0, run_bootstrap},
-      {"rebuild", "-c FILE DB", "Sets a damaged database's files aside, so that the next start makes them again from the log.", {kConfig, kDataDir}, 1, run_rebuild},
-      {"fault-points", "", "Lists the fault points of a test build (HQL_FAULT=<point>:<kill|eio|enospc|delay_ms=N>[:nth]).", {}, 0, run_fault_points},
+       {{"--node-id", nullptr, "N", "whose configuration to print, default 1"},
+        {"--nodes", nullptr, "N", "how many nodes, default 1"},
+        {"--port", nullptr, "P", "first Raft port, default 8100"},
+        {"--data-dir", nullptr, "D", "default ./hiqlite-data-<node>"},
+        {"--out", nullptr, "DIR", "write node1.toml ... into DIR"}},
+       0,
+       run_generate_config},
+      {"check-config",
+       "-c FILE",
+       "Checks a configuration and shows every key with its value.",
+       {kConfig, kDataDir},
+       0,
+       run_check_config},
+      {"bootstrap",
+       "-c FILE --force",
+       "Forms a new cluster although configured nodes are missing (they must be empty).",
+       {kConfig,
+        kDataDir,
+        {"--force", nullptr, nullptr, "required: says that the missing nodes hold no data of another cluster"}},
+       0,
+       run_bootstrap},
+      {"rebuild",
+       "-c FILE DB",
+       "Sets a damaged database's files aside, so that the next start makes them again from the log.",
+       {kConfig, kDataDir},
+       1,
+       run_rebuild},
+      {"fault-points",
+       "",
+       "Lists the fault points of a test build (HQL_FAULT=<point>:<kill|eio|enospc|delay_ms=N>[:nth]).",
+       {},
+       0,
+       run_fault_points},
       {"version", "", "Prints the version.", {}, 0, run_version},
   };
   return *all;
@@ -128,17 +192,24 @@ const std::vector<Command>& commands() {
 
 int exit_code(base::Code code) {
   switch (code) {
-    case base::Code::kConfig: return kBadConfig;
+    case base::Code::kConfig:
+      return kBadConfig;
     case base::Code::kCorrupt:
     case base::Code::kDiverged:
-    case base::Code::kForeignWrite: return kCorruptExit;
-    case base::Code::kAddress: return kAddressInUse;
-    case base::Code::kOwned: return kOwnedExit;
+    case base::Code::kForeignWrite:
+      return kCorruptExit;
+    case base::Code::kAddress:
+      return kAddressInUse;
+    case base::Code::kOwned:
+      return kOwnedExit;
     case base::Code::kNoQuorum:
     case base::Code::kWaitingForNodes:
-    case base::Code::kTimeout: return kNoQuorumExit;
-    case base::Code::kPermission: return kPermissionExit;
-    default: return kFailed;
+    case base::Code::kTimeout:
+      return kNoQuorumExit;
+    case base::Code::kPermission:
+      return kPermissionExit;
+    default:
+      return kFailed;
   }
 }
 
@@ -153,8 +224,8 @@ long Parsed::number(const std::string& name, long fallback, long low, long high)
   char* end = nullptr;
   const long value = std::strtol(text.c_str(), &end, 10);
   if (text.empty() || *end != '\0' || value < low || value > high)
-    std::exit(usage_error(*command, "--" + name + " \"" + text + "\": expected a whole number from " + std::to_string(low) + " to " +
-                                        std::to_string(high)));
+    std::exit(usage_error(*command, "--" + name + " \"" + text + "\": expected a whole number from " +
+                                        std::to_string(low) + " to " + std::to_string(high)));
   return value;
 }
 
@@ -164,7 +235,8 @@ int report(const base::Error& error) {
 }
 
 int usage_error(const Command& command, const std::string& text) {
-  std::fprintf(stderr, "hiqlite %s: %s\nusage: hiqlite %s %s\n", command.name, text.c_str(), command.name, command.arguments);
+  std::fprintf(stderr, "hiqlite %s: %s\nusage: hiqlite %s %s\n", command.name, text.c_str(), command.name,
+               command.arguments);
   return kUsage;
 }
 

@@ -1,11 +1,12 @@
 // hiqlite serve: the node as a daemon. It is an ordinary SQLite process that loads the extension and calls hql_start(), so that the
 // daemon runs the very code that an application runs. sqlite3.h is included here because this program is the host (docs/ARCHITECTURE.md).
+#include <sqlite3.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <sqlite3.h>
-#include <unistd.h>
 
 #include "cli/command.h"
 
@@ -41,11 +42,13 @@ std::string query(sqlite3* db, const std::string& sql, const std::string& parame
 
 void announce(const nlohmann::json& status, long ready_fd) {
   const auto text = [&](const char* key) { return status.value(key, std::string()); };
-  const std::string line = "hiqlite: ready node=" + std::to_string(status.value("node_id", 0)) + " raft=" + text("raft_addr") +
-                           " api=" + text("api_addr") + " data_dir=" + text("data_dir") + " pid=" + std::to_string(::getpid()) + "\n";
+  const std::string line = "hiqlite: ready node=" + std::to_string(status.value("node_id", 0)) +
+                           " raft=" + text("raft_addr") + " api=" + text("api_addr") + " data_dir=" + text("data_dir") +
+                           " pid=" + std::to_string(::getpid()) + "\n";
   std::fputs(line.c_str(), stdout);
   std::fflush(stdout);
-  if (ready_fd >= 0 && ::write(static_cast<int>(ready_fd), line.data(), line.size()) < 0) std::perror("hiqlite: --ready-fd");
+  if (ready_fd >= 0 && ::write(static_cast<int>(ready_fd), line.data(), line.size()) < 0)
+    std::perror("hiqlite: --ready-fd");
 }
 
 }  // namespace

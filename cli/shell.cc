@@ -1,7 +1,8 @@
 // hiqlite shell: the stock sqlite3 on this node's file, read-only and local, with the hql_* functions sent to the owner.
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstring>
-#include <unistd.h>
 #include <vector>
 
 #include "cli/command.h"
@@ -23,18 +24,25 @@ int run_shell(const Parsed& parsed) {
   if (!config) return report(config.error());
   const std::string name = !parsed.words.empty() ? parsed.words[0] : config->filename_db;
   char* real = ::realpath(config->data_dir.c_str(), nullptr);
-  if (real == nullptr) return report(base::make_error(base::Code::kNotFound, "data_dir \"" + config->data_dir + "\": " + std::strerror(errno)));
+  if (real == nullptr)
+    return report(
+        base::make_error(base::Code::kNotFound, "data_dir \"" + config->data_dir + "\": " + std::strerror(errno)));
   const std::string data_dir = real;
   ::free(real);
   const std::string file = data_dir + "/db/" + name;
   if (::access(file.c_str(), R_OK) != 0)
-    return report(base::make_error(base::Code::kNotFound, "database \"" + name + "\": " + file + ": " + std::strerror(errno) +
-                                                              "; create it with `hiqlite exec --db " + name + " \"CREATE TABLE ...\"`"));
+    return report(base::make_error(base::Code::kNotFound,
+                                   "database \"" + name + "\": " + file + ": " + std::strerror(errno) +
+                                       "; create it with `hiqlite exec --db " + name + " \"CREATE TABLE ...\"`"));
   std::vector<std::string> words = {"sqlite3",
-                                    "-cmd", ".load " + extension_path(),
-                                    "-cmd", ".output /dev/null",
-                                    "-cmd", "SELECT hql_remote(" + quoted("unix:" + data_dir) + ");",
-                                    "-cmd", ".output",
+                                    "-cmd",
+                                    ".load " + extension_path(),
+                                    "-cmd",
+                                    ".output /dev/null",
+                                    "-cmd",
+                                    "SELECT hql_remote(" + quoted("unix:" + data_dir) + ");",
+                                    "-cmd",
+                                    ".output",
                                     "file:" + file + "?mode=ro"};
   if (parsed.words.size() > 1) words.push_back(parsed.words[1]);
   std::vector<char*> argv;

@@ -70,13 +70,13 @@ class SqlExecutor : public node::Executor {
   const ExecutorParams params_;
   const std::string database_;
   std::unique_ptr<base::ThreadLane> lane_;
-  sqlite3* db_ = nullptr;                    // executor lane
+  sqlite3* db_ = nullptr;  // executor lane
   std::atomic<bool> interrupted_{false};
   base::Mutex mutex_;
-  std::unique_ptr<Statements> statements_ GUARDED_BY(mutex_);   // made and used on the lane; interrupt() from others
-  Statements* run_ = nullptr;                // the same, for the lane's own use
+  std::unique_ptr<Statements> statements_ GUARDED_BY(mutex_);  // made and used on the lane; interrupt() from others
+  Statements* run_ = nullptr;                                  // the same, for the lane's own use
   vfs::ExecutorMark mark_;
-  std::vector<Job>* jobs_ = nullptr;         // of the commit in progress, for mark_
+  std::vector<Job>* jobs_ = nullptr;  // of the commit in progress, for mark_
   bool proposed_ = false;
 };
 
@@ -100,7 +100,8 @@ base::Status SqlExecutor::open() {
   };
   const vfs::ExecutorScope scope(&mark_);
   const std::string uri = "file:" + database_ + "?vfs=hiqlite&node=" + std::to_string(params_.node.value);
-  const int rc = sqlite3_open_v2(uri.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, "hiqlite");
+  const int rc =
+      sqlite3_open_v2(uri.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, "hiqlite");
   if (rc != SQLITE_OK) {
     const base::Error error = vfs_error(rc);
     sqlite3_close(db_);
@@ -144,7 +145,8 @@ base::Status SqlExecutor::begin() {
     const bool local = rc == SQLITE_BUSY && (error.code == base::Code::kBusy || error.code == base::Code::kSql);
     if (!local || interrupted_.load()) return error;
     if (params_.gate->now() > deadline)
-      return base::make_error(base::Code::kTimeout, "a local transaction on \"" + database_ + "\" kept the write lock until the deadline");
+      return base::make_error(base::Code::kTimeout,
+                              "a local transaction on \"" + database_ + "\" kept the write lock until the deadline");
   }
 }
 
@@ -152,8 +154,10 @@ void SqlExecutor::run_job(Job& job) {
   const Request& request = *job.decoded;
   int enforced = -1;
   sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &enforced);
-  if (enforced != request.foreign_keys) sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_FKEY, int{request.foreign_keys}, &enforced);
-  const bool savepoint = request.statements.size() > 1 || request.kind == RequestKind::kBatch || request.foreign_keys == 1;
+  if (enforced != request.foreign_keys)
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_FKEY, int{request.foreign_keys}, &enforced);
+  const bool savepoint =
+      request.statements.size() > 1 || request.kind == RequestKind::kBatch || request.foreign_keys == 1;
   if (savepoint && run_->control("SAVEPOINT hql_request") != SQLITE_OK) {
     job.answer = run_->sqlite_error();
     return;
@@ -234,7 +238,8 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
   if (rc != SQLITE_OK) {
     const base::Error error = vfs_error(rc);
     if (sqlite3_get_autocommit(db_) == 0) run_->control("ROLLBACK");
-    const auto kind = error.code == base::Code::kUnknownOutcome ? vfs::OutcomeKind::kUnknown : vfs::OutcomeKind::kNotApplied;
+    const auto kind =
+        error.code == base::Code::kUnknownOutcome ? vfs::OutcomeKind::kUnknown : vfs::OutcomeKind::kNotApplied;
     const bool committed = error.code == base::Code::kCommitted;
     if (!committed) {
       BatchResult failed = refused(jobs, kind, error);
@@ -271,6 +276,8 @@ class Executors : public node::ExecutorFactory {
 
 }  // namespace
 
-std::unique_ptr<node::ExecutorFactory> make_executors(ExecutorParams params) { return std::make_unique<Executors>(params); }
+std::unique_ptr<node::ExecutorFactory> make_executors(ExecutorParams params) {
+  return std::make_unique<Executors>(params);
+}
 
 }  // namespace exec

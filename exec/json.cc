@@ -60,7 +60,8 @@ std::string base64(base::ByteView bytes) {
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
     std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) group = group << 8 | (j < count ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0);
+    for (std::size_t j = 0; j < 3; ++j)
+      group = group << 8 | (j < count ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0);
     for (std::size_t j = 0; j < 4; ++j) out += j <= count ? kAlphabet[group >> (18 - 6 * j) & 63] : '=';
   }
   return out;
@@ -79,7 +80,9 @@ void append_row(std::string& out, sqlite3_stmt* statement) {
     append_text(out, name != nullptr ? name : "");
     out += ':';
     switch (sqlite3_column_type(statement, i)) {
-      case SQLITE_INTEGER: out += std::to_string(sqlite3_column_int64(statement, i)); break;
+      case SQLITE_INTEGER:
+        out += std::to_string(sqlite3_column_int64(statement, i));
+        break;
       case SQLITE_FLOAT: {
         const double value = sqlite3_column_double(statement, i);
         out += std::isfinite(value) ? Json(value).dump() : "null";
@@ -96,7 +99,8 @@ void append_row(std::string& out, sqlite3_stmt* statement) {
         out += "{\"$blob\":\"" + base64({data, size}) + "\"}";
         break;
       }
-      default: out += "null";
+      default:
+        out += "null";
     }
   }
   out += '}';
@@ -116,7 +120,8 @@ base::Result<std::vector<Value>> values_of_json(const std::string& text) {
 base::Result<std::vector<Statement>> statements_of_json(const std::string& text) {
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_array() || json.empty())
-    return argument("expected a JSON array of statements, [[\"INSERT ...\", param, ...], ...], got " + text.substr(0, 60));
+    return argument("expected a JSON array of statements, [[\"INSERT ...\", param, ...], ...], got " +
+                    text.substr(0, 60));
   std::vector<Statement> statements;
   for (std::size_t i = 0; i < json.size(); ++i) {
     const std::string where = "statement [" + std::to_string(i) + "]";

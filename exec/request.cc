@@ -23,17 +23,25 @@ void put_value(base::Writer& out, const Value& value) {
 
 Value get_value(base::Reader& in) {
   switch (in.u8()) {
-    case 0: return std::monostate{};
-    case 1: return static_cast<std::int64_t>(in.u64());
-    case 2: return std::bit_cast<double>(in.u64());
-    case 3: return in.text();
-    case 4: return base::copy_of(in.blob());
-    default: in.fail(); return std::monostate{};
+    case 0:
+      return std::monostate{};
+    case 1:
+      return static_cast<std::int64_t>(in.u64());
+    case 2:
+      return std::bit_cast<double>(in.u64());
+    case 3:
+      return in.text();
+    case 4:
+      return base::copy_of(in.blob());
+    default:
+      in.fail();
+      return std::monostate{};
   }
 }
 
 base::Error malformed(const char* what) {
-  return base::make_error(base::Code::kCorrupt, std::string("a forwarded ") + what + " is malformed; do all nodes run the same version?");
+  return base::make_error(base::Code::kCorrupt,
+                          std::string("a forwarded ") + what + " is malformed; do all nodes run the same version?");
 }
 
 }  // namespace
@@ -65,7 +73,8 @@ base::Result<Request> decode_request(base::ByteView bytes) {
   if (request.foreign_keys > 1) return malformed("request");
   const std::uint64_t statements = in.varint();
   if (statements > kStatementCountMax)
-    return base::make_error(base::Code::kTooLarge, "a request may hold at most " + std::to_string(kStatementCountMax) + " statements");
+    return base::make_error(base::Code::kTooLarge,
+                            "a request may hold at most " + std::to_string(kStatementCountMax) + " statements");
   for (std::uint64_t i = 0; i < statements && in.ok(); ++i) {
     Statement statement;
     statement.sql = in.text();

@@ -16,15 +16,15 @@ namespace exec {
 using Value = std::variant<std::monostate, std::int64_t, double, std::string, base::Bytes>;
 
 struct Statement {
-  std::string sql;             // one statement; kBatch: a whole script without parameters
-  std::vector<Value> params;   // bound to ?1, ?2, ...
+  std::string sql;            // one statement; kBatch: a whole script without parameters
+  std::vector<Value> params;  // bound to ?1, ?2, ...
 };
 
 enum class RequestKind : std::uint8_t {
-  kExecute = 1,     // one statement; answer: rows changed
-  kReturning = 2,   // one statement; answer: JSON array of its rows (objects by column name)
-  kTransaction = 3, // all statements or none; answer: JSON array, one object per statement
-  kBatch = 4,       // a script of statements, all or none; answer: JSON array, one object per statement
+  kExecute = 1,      // one statement; answer: rows changed
+  kReturning = 2,    // one statement; answer: JSON array of its rows (objects by column name)
+  kTransaction = 3,  // all statements or none; answer: JSON array, one object per statement
+  kBatch = 4,        // a script of statements, all or none; answer: JSON array, one object per statement
 };
 
 struct Request {
@@ -37,14 +37,14 @@ struct Request {
 struct Answer {
   std::int64_t rows_changed = 0;
   std::int64_t last_rowid = 0;
-  std::string json;               // kReturning, kTransaction, kBatch; empty in the small form
+  std::string json;  // kReturning, kTransaction, kBatch; empty in the small form
 };
 
 inline constexpr std::size_t kStatementCountMax = 100'000;
-inline constexpr std::size_t kParameterCountMax = 32'766;   // SQLITE_MAX_VARIABLE_NUMBER
+inline constexpr std::size_t kParameterCountMax = 32'766;  // SQLITE_MAX_VARIABLE_NUMBER
 
 base::Bytes encode(const Request& request);
-base::Result<Request> decode_request(base::ByteView bytes);   // kCorrupt, kTooLarge; hostile input (R18)
+base::Result<Request> decode_request(base::ByteView bytes);  // kCorrupt, kTooLarge; hostile input (R18)
 base::Bytes encode(const Answer& answer);
 base::Result<Answer> decode_answer(base::ByteView bytes);
 

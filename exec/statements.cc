@@ -9,15 +9,16 @@
 namespace exec {
 namespace {
 
-constexpr std::size_t kCachedStatementsMax = 256;   // enough for an application's distinct statements; ~10 KiB each
-constexpr int kProgressInstructions = 4000;         // a check of the clock costs about as much as 50 of these
+constexpr std::size_t kCachedStatementsMax = 256;  // enough for an application's distinct statements; ~10 KiB each
+constexpr int kProgressInstructions = 4000;        // a check of the clock costs about as much as 50 of these
 
 // Pragmas that only read, or that write to the database file like any other statement.
-constexpr const char* kPragmas[] = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
-                                    "foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", "user_version",
-                                    "application_id", "schema_version", "database_list", "collation_list", "function_list",
-                                    "pragma_list", "compile_options", "page_count", "freelist_count", "page_size", "encoding",
-                                    "optimize", "incremental_vacuum", "defer_foreign_keys"};
+constexpr const char* kPragmas[] = {
+    "table_info",    "table_xinfo",      "table_list",        "index_list",         "index_info",
+    "index_xinfo",   "foreign_key_list", "foreign_key_check", "integrity_check",    "quick_check",
+    "user_version",  "application_id",   "schema_version",    "database_list",      "collation_list",
+    "function_list", "pragma_list",      "compile_options",   "page_count",         "freelist_count",
+    "page_size",     "encoding",         "optimize",          "incremental_vacuum", "defer_foreign_keys"};
 
 bool allowed_pragma(const char* name) {
   for (const char* allowed : kPragmas)
@@ -75,10 +76,13 @@ int Statements::authorize(void* self, int action, const char* one, const char* t
   switch (action) {
     case SQLITE_ATTACH:
     case SQLITE_DETACH:
-      return deny("ATTACH and DETACH are not possible in forwarded SQL: it runs on the leader, in one replicated database");
+      return deny(
+          "ATTACH and DETACH are not possible in forwarded SQL: it runs on the leader, in one replicated database");
     case SQLITE_TRANSACTION:
     case SQLITE_SAVEPOINT:
-      return deny("BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not possible in forwarded SQL: use hql_txn or hql_batch, which are atomic");
+      return deny(
+          "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not possible in forwarded SQL: use hql_txn or hql_batch, which "
+          "are atomic");
     case SQLITE_PRAGMA:
       if (!allowed_pragma(one)) return deny(std::string("PRAGMA ") + one + " is not possible in forwarded SQL");
       return SQLITE_OK;
@@ -103,8 +107,11 @@ base::Error Statements::sqlite_error() const {
   error.sqlite_code = sqlite3_extended_errcode(db_);
   if (!denied_.empty() && (error.sqlite_code & 0xff) == SQLITE_AUTH) error.message = denied_;
   if ((error.sqlite_code & 0xff) == SQLITE_INTERRUPT && user_sql_) {
-    if (interrupted_.load()) return base::make_error(base::Code::kInterrupted, "the statement was interrupted: leadership may have moved");
-    return base::make_error(base::Code::kTimeout, "the statement ran longer than its limit (statement_timeout_ms, or timeout_ms of the call)");
+    if (interrupted_.load())
+      return base::make_error(base::Code::kInterrupted, "the statement was interrupted: leadership may have moved");
+    return base::make_error(
+        base::Code::kTimeout,
+        "the statement ran longer than its limit (statement_timeout_ms, or timeout_ms of the call)");
   }
   return error;
 }
@@ -127,7 +134,8 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
   sqlite3_stmt* statement = nullptr;
   const char* tail = nullptr;
   denied_.clear();
-  if (sqlite3_prepare_v3(db_, sql.c_str(), static_cast<int>(sql.size() + 1), SQLITE_PREPARE_PERSISTENT, &statement, &tail) != SQLITE_OK)
+  if (sqlite3_prepare_v3(db_, sql.c_str(), static_cast<int>(sql.size() + 1), SQLITE_PREPARE_PERSISTENT, &statement,
+                         &tail) != SQLITE_OK)
     return sqlite_error();
   if (statement == nullptr) return base::make_error(base::Code::kArgument, "the SQL text holds no statement");
   if (!only_space(tail)) {
@@ -137,7 +145,8 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
     sqlite3_finalize(second);
     if (more) {
       sqlite3_finalize(statement);
-      return base::make_error(base::Code::kArgument, std::string("one statement expected, more follow at \"") + std::string(tail).substr(0, 40) +
+      return base::make_error(base::Code::kArgument, std::string("one statement expected, more follow at \"") +
+                                                         std::string(tail).substr(0, 40) +
                                                          "\": use hql_batch or hql_txn");
     }
   }
@@ -152,7 +161,8 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
   return statement;
 }
 
-base::Status Statements::run_statement(sqlite3_stmt* statement, const Statement& source, std::string* rows, Answer& answer) {
+base::Status Statements::run_statement(sqlite3_stmt* statement, const Statement& source, std::string* rows,
+                                       Answer& answer) {
   const int wanted = sqlite3_bind_parameter_count(statement);
   if (static_cast<std::size_t>(wanted) != source.params.size())
     return base::make_error(base::Code::kArgument, "the statement has " + std::to_string(wanted) + " parameters, " +
@@ -201,7 +211,8 @@ base::Status Statements::run_script(const std::string& script, Answer& answer) {
     sqlite3_finalize(statement);
     HQL_TRY(status);
     if (answer.json.size() > 1) answer.json += ',';
-    answer.json += "{\"rows_changed\":" + std::to_string(one.rows_changed) + ",\"last_rowid\":" + std::to_string(one.last_rowid);
+    answer.json +=
+        "{\"rows_changed\":" + std::to_string(one.rows_changed) + ",\"last_rowid\":" + std::to_string(one.last_rowid);
     if (returns) answer.json += ",\"rows\":" + rows;
     answer.json += "}";
     answer.rows_changed += one.rows_changed;
@@ -237,7 +248,8 @@ base::Result<Answer> Statements::run(const Request& request, base::Micros deadli
     if (request.kind == RequestKind::kReturning) answer.json = rows.empty() ? "[]" : rows;
     if (!many) continue;
     if (i > 0) answer.json += ',';
-    answer.json += "{\"rows_changed\":" + std::to_string(one.rows_changed) + ",\"last_rowid\":" + std::to_string(one.last_rowid);
+    answer.json +=
+        "{\"rows_changed\":" + std::to_string(one.rows_changed) + ",\"last_rowid\":" + std::to_string(one.last_rowid);
     if (wants_rows) answer.json += ",\"rows\":" + rows;
     answer.json += "}";
   }

@@ -39,7 +39,8 @@ class Statements {
     sqlite3_stmt* statement;
     std::list<std::string>::iterator place;
   };
-  static int authorize(void* self, int action, const char* one, const char* two, const char* database, const char* trigger) noexcept;
+  static int authorize(void* self, int action, const char* one, const char* two, const char* database,
+                       const char* trigger) noexcept;
   static int progress(void* self) noexcept;
   base::Result<sqlite3_stmt*> prepare(const std::string& sql);
   base::Status run_statement(sqlite3_stmt* statement, const Statement& source, std::string* rows, Answer& answer);
@@ -47,12 +48,12 @@ class Statements {
 
   sqlite3* db_;
   vfs::Gate& gate_;
-  bool user_sql_ = false;            // the authorizer applies
-  std::string denied_;               // why the authorizer refused
+  bool user_sql_ = false;  // the authorizer applies
+  std::string denied_;     // why the authorizer refused
   base::Micros deadline_ = 0;
   std::atomic<bool> interrupted_{false};
   std::unordered_map<std::string, sqlite3_stmt*> control_;  // apart, so that user SQL never finds them
-  std::list<std::string> order_;     // most recently used first
+  std::list<std::string> order_;                            // most recently used first
   std::unordered_map<std::string, Cached> cache_;
 };
 

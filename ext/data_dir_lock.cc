@@ -23,9 +23,10 @@ base::Status make_dirs(const std::string& path) {
     const std::string part = path.substr(0, at);
     if (::mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) return io_error("data_dir: cannot make " + part);
   }
-  struct stat found{};
+  struct stat found {};
   if (::stat(path.c_str(), &found) != 0) return io_error("data_dir: " + path);
-  if (!S_ISDIR(found.st_mode)) return base::make_error(base::Code::kConfig, "data_dir: " + path + " is not a directory");
+  if (!S_ISDIR(found.st_mode))
+    return base::make_error(base::Code::kConfig, "data_dir: " + path + " is not a directory");
   return {};
 }
 
@@ -41,7 +42,7 @@ base::Result<DataDirLock> DataDirLock::take(const std::string& data_dir, base::N
   const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return io_error("data_dir: cannot open " + file);
   DataDirLock lock(fd, path);
-  struct flock whole{};
+  struct flock whole {};
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
   if (::fcntl(fd, F_OFD_SETLK, &whole) != 0) {
@@ -50,7 +51,8 @@ base::Result<DataDirLock> DataDirLock::take(const std::string& data_dir, base::N
     const ssize_t length = ::pread(fd, text, sizeof text - 1, 0);
     std::string owner(text, length > 0 ? static_cast<std::size_t>(length) : 0);
     while (!owner.empty() && owner.back() == '\n') owner.pop_back();
-    return base::make_error(base::Code::kOwned, "data_dir \"" + path + "\" is used by " + (owner.empty() ? "another process" : owner) +
+    return base::make_error(base::Code::kOwned, "data_dir \"" + path + "\" is used by " +
+                                                    (owner.empty() ? "another process" : owner) +
                                                     "; another node needs its own data_dir");
   }
   const std::string owner = "pid " + std::to_string(::getpid()) + ", node " + std::to_string(node.value) + "\n";
@@ -59,7 +61,9 @@ base::Result<DataDirLock> DataDirLock::take(const std::string& data_dir, base::N
   return lock;
 }
 
-DataDirLock::DataDirLock(DataDirLock&& other) noexcept : fd_(other.fd_), path_(std::move(other.path_)) { other.fd_ = -1; }
+DataDirLock::DataDirLock(DataDirLock&& other) noexcept : fd_(other.fd_), path_(std::move(other.path_)) {
+  other.fd_ = -1;
+}
 
 DataDirLock::~DataDirLock() {
   if (fd_ >= 0) ::close(fd_);

@@ -16,8 +16,8 @@ class DataDirLock {
   static base::Result<DataDirLock> take(const std::string& data_dir, base::NodeId node);
   DataDirLock(DataDirLock&& other) noexcept;
   DataDirLock& operator=(DataDirLock&&) = delete;
-  ~DataDirLock();   // gives it back
-  [[nodiscard]] const std::string& path() const { return path_; }   // of the directory: absolute, without links
+  ~DataDirLock();                                                  // gives it back
+  [[nodiscard]] const std::string& path() const { return path_; }  // of the directory: absolute, without links
   // In a forked child: the descriptor becomes /dev/null, so that the child does not keep the lock alive.
   void abandon() const;
 

@@ -71,7 +71,8 @@ void fn_import(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_ASSIGN(name, arguments.text(1, "name"));
     HQL_TRY(pages::valid_database_name(name));
     if (::access(path.c_str(), R_OK) != 0)
-      return base::make_error(Code::kNotFound, "hql_import(): \"" + path + "\" cannot be read; give the path of a SQLite file");
+      return base::make_error(Code::kNotFound,
+                              "hql_import(): \"" + path + "\" cannot be read; give the path of a SQLite file");
     HQL_ASSIGN(from, open(path, SQLITE_OPEN_READONLY, "unix"));
     HQL_ASSIGN(page_size, pragma(from.get(), "PRAGMA page_size", path));
     HQL_ASSIGN(page_count, pragma(from.get(), "PRAGMA page_count", path));
@@ -79,8 +80,10 @@ void fn_import(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_ASSIGN(to, open(uri, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, "hiqlite"));
     HQL_ASSIGN(tables, pragma(to.get(), "SELECT count(*) FROM sqlite_master", name));
     if (tables != 0)
-      return base::make_error(Code::kExists, "hql_import(): the replicated database \"" + name +
-                                                 "\" already has tables; import under another name, or hql_drop_database('" + name + "') first");
+      return base::make_error(Code::kExists,
+                              "hql_import(): the replicated database \"" + name +
+                                  "\" already has tables; import under another name, or hql_drop_database('" + name +
+                                  "') first");
     HQL_TRY(copy(to.get(), from.get(), "hql_import(): " + path));
     sqlite3_result_int64(context, page_count);
     return {};
@@ -99,7 +102,8 @@ void fn_export(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_ASSIGN(from, open("file:" + name + "?vfs=hiqlite", SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "hiqlite"));
     HQL_ASSIGN(to, open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix"));
     HQL_TRY(copy(to.get(), from.get(), "hql_export(): " + path));
-    if (sqlite3_exec(to.get(), "PRAGMA journal_mode=DELETE", nullptr, nullptr, nullptr) != SQLITE_OK) return error_of(to.get(), path);
+    if (sqlite3_exec(to.get(), "PRAGMA journal_mode=DELETE", nullptr, nullptr, nullptr) != SQLITE_OK)
+      return error_of(to.get(), path);
     HQL_ASSIGN(page_count, pragma(to.get(), "PRAGMA page_count", path));
     sqlite3_result_int64(context, page_count);
     return {};

@@ -19,10 +19,11 @@ constexpr SqlFunction kFunctions[] = {
 
 base::Status register_group(sqlite3* db, std::span<const SqlFunction> group) {
   for (const SqlFunction& function : group) {
-    const int rc = sqlite3_create_function_v2(db, function.name, function.arguments, function.flags, nullptr, function.call, nullptr,
-                                              nullptr, nullptr);
+    const int rc = sqlite3_create_function_v2(db, function.name, function.arguments, function.flags, nullptr,
+                                              function.call, nullptr, nullptr, nullptr);
     if (rc != SQLITE_OK)
-      return base::make_error(base::Code::kInternal, "cannot register " + std::string(function.name) + ": " + sqlite3_errstr(rc));
+      return base::make_error(base::Code::kInternal,
+                              "cannot register " + std::string(function.name) + ": " + sqlite3_errstr(rc));
   }
   return base::ok();
 }

@@ -185,7 +185,8 @@ void fn_wait_index(sqlite3_context* context, int count, sqlite3_value** values) 
     HQL_TRY(arguments.expect(1, 2, "hql_wait_index(index[,ms])"));
     HQL_ASSIGN(index, arguments.integer(0, "index", 0, INT64_MAX));
     HQL_ASSIGN(timeout, arguments.milliseconds(1, "ms", kHealthyMs));
-    HQL_TRY(call(db_of(context), Op::kWaitIndex, number_and_timeout(static_cast<std::uint64_t>(index), timeout), timeout));
+    HQL_TRY(
+        call(db_of(context), Op::kWaitIndex, number_and_timeout(static_cast<std::uint64_t>(index), timeout), timeout));
     sqlite3_result_int64(context, index);
     return {};
   });
@@ -199,7 +200,8 @@ void fn_barrier(sqlite3_context* context, int count, sqlite3_value** values) noe
     if (arguments.has(0)) {
       HQL_ASSIGN(level, arguments.text(0, "level"));
       if (level != "linearizable")
-        return base::make_error(Code::kArgument, "hql_barrier(): argument 1 (level): \"" + level + "\" is not supported; use 'linearizable'");
+        return base::make_error(Code::kArgument, "hql_barrier(): argument 1 (level): \"" + level +
+                                                     "\" is not supported; use 'linearizable'");
     }
     const auto timeout = static_cast<std::uint32_t>(config_of(db_of(context)).commit_timeout_ms);
     HQL_ASSIGN(reply, call(db_of(context), Op::kBarrier, only_timeout(timeout), timeout));
@@ -242,7 +244,8 @@ void fn_remote(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_TRY(arguments.expect(1, 1, "hql_remote('unix:<data_dir>')"));
     HQL_ASSIGN(address, arguments.text(0, "address"));
     if (!address.starts_with("unix:"))
-      return base::make_error(Code::kArgument, "hql_remote(): \"" + address + "\": expected 'unix:<data_dir>' of a node on this host");
+      return base::make_error(Code::kArgument,
+                              "hql_remote(): \"" + address + "\": expected 'unix:<data_dir>' of a node on this host");
     HQL_TRY(attach_to_owner(address.substr(5)));
     sqlite3_result_int(context, 1);
     return {};

@@ -153,7 +153,8 @@ Status RealNode::run(node::Config config) {
   HQL_ASSIGN(server, net::LocalServer::listen(*loop_, data_dir() + "/sock"));
   server_ = std::move(server);
   loop_->post([this] {
-    server_->start([this](base::ByteView request, net::LocalServer::Reply reply) { serve(*node_, request, std::move(reply)); });
+    server_->start(
+        [this](base::ByteView request, net::LocalServer::Reply reply) { serve(*node_, request, std::move(reply)); });
   });
   node_->start();
   return {};
@@ -168,7 +169,8 @@ void RealNode::stop(std::uint32_t timeout_ms) {
     const auto done = std::make_shared<Signal>();
     node_->stop([done] { done->fire(); });
     if (!done->wait(std::max(deadline, base::posix_env().now() + base::kSecond)))
-      base::log_warn("node " + std::to_string(id_.value) + ": the clean stop did not finish in time; recovery does the rest");
+      base::log_warn("node " + std::to_string(id_.value) +
+                     ": the clean stop did not finish in time; recovery does the rest");
   }
   if (bound_) vfs::unbind_node(id_);
   if (transport_) transport_->stop();

@@ -23,7 +23,7 @@ class OwnedNode {
   virtual void stop(std::uint32_t timeout_ms) = 0;
   virtual node::Node& node() = 0;
   virtual base::NodeId id() const = 0;
-  virtual const std::string& data_dir() const = 0;   // absolute
+  virtual const std::string& data_dir() const = 0;  // absolute
   // In a forked child: closes inherited descriptors of the data directory and of the node's sockets; frees nothing.
   virtual void close_in_child() = 0;
 };

@@ -33,9 +33,9 @@ using Owned = std::shared_ptr<OwnedNode>;
 
 struct Table {
   base::Mutex mutex;
-  std::vector<Owned> nodes GUARDED_BY(mutex);           // in the order of their start
-  std::string attached GUARDED_BY(mutex);               // data dir of another process's node, or empty
-  bool starting GUARDED_BY(mutex) = false;              // one start at a time
+  std::vector<Owned> nodes GUARDED_BY(mutex);  // in the order of their start
+  std::string attached GUARDED_BY(mutex);      // data dir of another process's node, or empty
+  bool starting GUARDED_BY(mutex) = false;     // one start at a time
   base::CondVar started;
   bool hooked GUARDED_BY(mutex) = false;
 };
@@ -55,12 +55,14 @@ Result<node::Config> read_config(const std::optional<std::string>& given) {
   const auto parse_path = [](const std::string& path) -> Result<node::Config> {
     const auto bytes = base::read_file(base::posix_env(), path, kConfigSizeMax);
     if (!bytes)
-      return base::make_error(Code::kConfig, path + ": " + bytes.error().message + "; give the path of a TOML file or JSON text");
+      return base::make_error(Code::kConfig,
+                              path + ": " + bytes.error().message + "; give the path of a TOML file or JSON text");
     return node::parse_config(std::string(base::text_of(*bytes)), path, environment);
   };
   if (given) {
     const auto first = given->find_first_not_of(" \t\r\n");
-    if (first != std::string::npos && (*given)[first] == '{') return node::parse_config(*given, "hql_start() JSON", environment);
+    if (first != std::string::npos && (*given)[first] == '{')
+      return node::parse_config(*given, "hql_start() JSON", environment);
     return parse_path(*given);
   }
   if (const auto path = environment("HQL_CONFIG")) return parse_path(*path);
@@ -111,7 +113,8 @@ Owned owned_of(sqlite3* db) {
 }
 
 base::Error not_started() {
-  return base::make_error(Code::kNotStarted, "no node runs in this process; call hql_start(), or hql_start('node1.toml')");
+  return base::make_error(Code::kNotStarted,
+                          "no node runs in this process; call hql_start(), or hql_start('node1.toml')");
 }
 
 // The answer of one call, shared by the waiting thread and the callback on the loop lane, whichever ends last.
@@ -123,7 +126,8 @@ struct Answer {
 
 base::Error no_answer(Op op) {
   if (op == Op::kExecute || op == Op::kDrop)
-    return base::make_error(Code::kUnknownOutcome, "the node did not answer in time; whether the write was applied is not known");
+    return base::make_error(Code::kUnknownOutcome,
+                            "the node did not answer in time; whether the write was applied is not known");
   return base::make_error(Code::kTimeout, "the node did not answer in time");
 }
 
@@ -134,7 +138,8 @@ Result<Bytes> call_owned(const Owned& owned, Op op, const Bytes& request, std::u
     answer->reply = std::move(reply);
     answer->ready.notify_one();
   });
-  const base::Micros deadline = base::posix_env().now() + base::Micros{timeout_ms + kAnswerGraceMs} * base::kMillisecond;
+  const base::Micros deadline =
+      base::posix_env().now() + base::Micros{timeout_ms + kAnswerGraceMs} * base::kMillisecond;
   const base::MutexLock lock(answer->mutex);
   while (!answer->reply)
     if (!answer->ready.wait_until(answer->mutex, deadline) && !answer->reply) return no_answer(op);
@@ -160,12 +165,14 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
     for (const Owned& owned : all.nodes) {
       if (same_directory(owned->data_dir(), config.data_dir)) {
         if (owned->id() == config.node_id) return owned->id();
-        return base::make_error(Code::kOwned, "data_dir \"" + config.data_dir + "\" is used by node " + std::to_string(owned->id().value) +
-                                                  " of this process; node " + std::to_string(config.node_id.value) + " needs its own data_dir");
+        return base::make_error(Code::kOwned, "data_dir \"" + config.data_dir + "\" is used by node " +
+                                                  std::to_string(owned->id().value) + " of this process; node " +
+                                                  std::to_string(config.node_id.value) + " needs its own data_dir");
       }
       if (owned->id() == config.node_id)
-        return base::make_error(Code::kOwned, "node " + std::to_string(config.node_id.value) + " already runs in this process with data_dir \"" +
-                                                  owned->data_dir() + "\"; give the other node another node_id, or call hql_stop() first");
+        return base::make_error(Code::kOwned, "node " + std::to_string(config.node_id.value) +
+                                                  " already runs in this process with data_dir \"" + owned->data_dir() +
+                                                  "\"; give the other node another node_id, or call hql_stop() first");
     }
     all.starting = true;
   }

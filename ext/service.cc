@@ -41,7 +41,10 @@ std::function<void(base::Status)> plain(Answered done) {
 std::string events_json(const std::vector<node::Event>& events) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const auto& event : events)
-    rows.push_back({{"sequence", event.sequence}, {"time_ms", event.wall_time / 1000}, {"kind", event.kind}, {"text", event.text}});
+    rows.push_back({{"sequence", event.sequence},
+                    {"time_ms", event.wall_time / 1000},
+                    {"kind", event.kind},
+                    {"text", event.text}});
   return rows.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -70,14 +73,15 @@ void serve(node::Node& node, base::ByteView request, Answered done) {
       const std::uint32_t timeout_ms = in.u32();
       Bytes body = base::copy_of(in.blob());
       if (!in.at_end()) return malformed();
-      node.execute(database, std::move(body), deadline_in(node, timeout_ms), [done = std::move(done)](Result<node::ExecuteReply> reply) {
-        if (!reply) return done(reply.error());
-        base::Writer out;
-        out.u64(reply->committed.index.value);
-        out.u8(reply->rows_lost ? 1 : 0);
-        out.blob(reply->body);
-        done(out.take());
-      });
+      node.execute(database, std::move(body), deadline_in(node, timeout_ms),
+                   [done = std::move(done)](Result<node::ExecuteReply> reply) {
+                     if (!reply) return done(reply.error());
+                     base::Writer out;
+                     out.u64(reply->committed.index.value);
+                     out.u8(reply->rows_lost ? 1 : 0);
+                     out.blob(reply->body);
+                     done(out.take());
+                   });
       return;
     }
     case Op::kWaitHealthy: {

@@ -18,29 +18,50 @@ struct Set {
   const char* schema;                // visible columns are the JSON keys; a HIDDEN last column is the argument
   std::vector<const char*> columns;  // JSON keys in schema order, without the hidden one
   Op op;
-  const char* array;                 // key of the array in the answer, or nullptr: the answer is the array (or one object = one row)
-  bool argument;                     // hql_events(since)
+  const char* array;  // key of the array in the answer, or nullptr: the answer is the array (or one object = one row)
+  bool argument;      // hql_events(since)
 };
 
 const Set* all_sets(std::size_t& count) {
   static const Set* const kSets = new Set[5]{
-      {"hql_members", "CREATE TABLE x(id INTEGER, incarnation TEXT, role TEXT, raft_addr TEXT, api_addr TEXT, reachable INTEGER, match_index INTEGER)",
-       {"id", "incarnation", "role", "raft_addr", "api_addr", "reachable", "match_index"}, Op::kStatus, "members", false},
+      {"hql_members",
+       "CREATE TABLE x(id INTEGER, incarnation TEXT, role TEXT, raft_addr TEXT, api_addr TEXT, reachable INTEGER, "
+       "match_index INTEGER)",
+       {"id", "incarnation", "role", "raft_addr", "api_addr", "reachable", "match_index"},
+       Op::kStatus,
+       "members",
+       false},
       {"hql_databases",
-       "CREATE TABLE x(id INTEGER, name TEXT, path TEXT, applied_index INTEGER, base_index INTEGER, digest TEXT, page_count INTEGER, "
+       "CREATE TABLE x(id INTEGER, name TEXT, path TEXT, applied_index INTEGER, base_index INTEGER, digest TEXT, "
+       "page_count INTEGER, "
        "state TEXT, writer TEXT, apply_blocked_by TEXT)",
-       {"id", "name", "path", "applied_index", "base_index", "digest", "page_count", "state", "writer", "apply_blocked_by"},
-       Op::kStatus, "databases", false},
+       {"id", "name", "path", "applied_index", "base_index", "digest", "page_count", "state", "writer",
+        "apply_blocked_by"},
+       Op::kStatus,
+       "databases",
+       false},
       {"hql_raft",
-       "CREATE TABLE x(role TEXT, term INTEGER, leader_id INTEGER, commit_index INTEGER, durable_index INTEGER, last_index INTEGER, "
-       "last_term INTEGER, floor_index INTEGER, configuration_index INTEGER, joint INTEGER, uncommitted_bytes INTEGER, peers TEXT)",
-       {"role", "term", "leader_id", "commit_index", "durable_index", "last_index", "last_term", "floor_index", "configuration_index",
-        "joint", "uncommitted_bytes", "peers"},
-       Op::kRaft, nullptr, false},
-      {"hql_config", "CREATE TABLE x(key TEXT, value TEXT, origin TEXT, description TEXT)", {"key", "value", "origin", "description"},
-       Op::kConfig, nullptr, false},
-      {"hql_events", "CREATE TABLE x(sequence INTEGER, time_ms INTEGER, kind TEXT, text TEXT, since INTEGER HIDDEN)",
-       {"sequence", "time_ms", "kind", "text"}, Op::kEvents, nullptr, true},
+       "CREATE TABLE x(role TEXT, term INTEGER, leader_id INTEGER, commit_index INTEGER, durable_index INTEGER, "
+       "last_index INTEGER, "
+       "last_term INTEGER, floor_index INTEGER, configuration_index INTEGER, joint INTEGER, uncommitted_bytes INTEGER, "
+       "peers TEXT)",
+       {"role", "term", "leader_id", "commit_index", "durable_index", "last_index", "last_term", "floor_index",
+        "configuration_index", "joint", "uncommitted_bytes", "peers"},
+       Op::kRaft,
+       nullptr,
+       false},
+      {"hql_config",
+       "CREATE TABLE x(key TEXT, value TEXT, origin TEXT, description TEXT)",
+       {"key", "value", "origin", "description"},
+       Op::kConfig,
+       nullptr,
+       false},
+      {"hql_events",
+       "CREATE TABLE x(sequence INTEGER, time_ms INTEGER, kind TEXT, text TEXT, since INTEGER HIDDEN)",
+       {"sequence", "time_ms", "kind", "text"},
+       Op::kEvents,
+       nullptr,
+       true},
   };
   count = 5;
   return kSets;
@@ -86,7 +107,8 @@ int x_best_index(sqlite3_vtab* raw, sqlite3_index_info* info) noexcept {
   if (!set.argument) return SQLITE_OK;
   for (int i = 0; i < info->nConstraint; ++i) {
     const auto& constraint = info->aConstraint[i];
-    if (constraint.iColumn != static_cast<int>(set.columns.size()) || constraint.op != SQLITE_INDEX_CONSTRAINT_EQ) continue;
+    if (constraint.iColumn != static_cast<int>(set.columns.size()) || constraint.op != SQLITE_INDEX_CONSTRAINT_EQ)
+      continue;
     if (constraint.usable == 0) return SQLITE_CONSTRAINT;
     info->aConstraintUsage[i].argvIndex = 1;
     info->aConstraintUsage[i].omit = 1;
@@ -196,7 +218,8 @@ base::Status register_sets(sqlite3* db) {
   for (std::size_t i = 0; i < count; ++i) {
     const int rc = sqlite3_create_module_v2(db, sets[i].name, &module(), const_cast<Set*>(&sets[i]), nullptr);
     if (rc != SQLITE_OK)
-      return base::make_error(base::Code::kInternal, std::string("cannot register ") + sets[i].name + ": " + sqlite3_errstr(rc));
+      return base::make_error(base::Code::kInternal,
+                              std::string("cannot register ") + sets[i].name + ": " + sqlite3_errstr(rc));
   }
   return {};
 }

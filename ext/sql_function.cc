@@ -8,9 +8,12 @@ namespace {
 
 std::string shown(sqlite3_value* value) {
   switch (sqlite3_value_type(value)) {
-    case SQLITE_NULL: return "NULL";
-    case SQLITE_BLOB: return "a blob";
-    default: break;
+    case SQLITE_NULL:
+      return "NULL";
+    case SQLITE_BLOB:
+      return "a blob";
+    default:
+      break;
   }
   const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
   return text != nullptr ? "\"" + std::string(text).substr(0, 60) + "\"" : "NULL";
@@ -30,14 +33,14 @@ void give_text(sqlite3_context* context, const std::string& text) {
 }
 
 base::Error Arguments::wrong(int position, const char* name, const std::string& text) const {
-  return base::make_error(base::Code::kArgument,
-                          std::string(function_) + "(): argument " + std::to_string(position + 1) + " (" + name + "): " + text);
+  return base::make_error(base::Code::kArgument, std::string(function_) + "(): argument " +
+                                                     std::to_string(position + 1) + " (" + name + "): " + text);
 }
 
 base::Status Arguments::expect(int least, int most, const char* usage) const {
   if (count_ >= least && (most < 0 || count_ <= most)) return {};
-  return base::make_error(base::Code::kArgument,
-                          std::string(function_) + "() was called with " + std::to_string(count_) + " arguments; usage: " + usage);
+  return base::make_error(base::Code::kArgument, std::string(function_) + "() was called with " +
+                                                     std::to_string(count_) + " arguments; usage: " + usage);
 }
 
 base::Result<std::string> Arguments::text(int position, const char* name) const {
@@ -48,12 +51,15 @@ base::Result<std::string> Arguments::text(int position, const char* name) const 
   return std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(values_[position])));
 }
 
-base::Result<std::int64_t> Arguments::integer(int position, const char* name, std::int64_t low, std::int64_t high) const {
+base::Result<std::int64_t> Arguments::integer(int position, const char* name, std::int64_t low,
+                                              std::int64_t high) const {
   if (position >= count_ || sqlite3_value_numeric_type(values_[position]) != SQLITE_INTEGER)
-    return wrong(position, name, "expected an integer, got " + (position < count_ ? shown(values_[position]) : "nothing"));
+    return wrong(position, name,
+                 "expected an integer, got " + (position < count_ ? shown(values_[position]) : "nothing"));
   const std::int64_t value = sqlite3_value_int64(values_[position]);
   if (value < low || value > high)
-    return wrong(position, name, std::to_string(value) + " is outside " + std::to_string(low) + ".." + std::to_string(high));
+    return wrong(position, name,
+                 std::to_string(value) + " is outside " + std::to_string(low) + ".." + std::to_string(high));
   return value;
 }
 

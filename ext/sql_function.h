@@ -23,10 +23,10 @@ inline constexpr int kReads = SQLITE_UTF8;
 inline constexpr int kActs = SQLITE_UTF8 | SQLITE_DIRECTONLY;
 
 // The groups, one per file.
-std::span<const SqlFunction> node_functions();    // node_functions.cc
-std::span<const SqlFunction> write_functions();   // write_functions.cc
-std::span<const SqlFunction> file_functions();    // file_functions.cc
-base::Status register_sets(sqlite3* db);          // sets.cc: the eponymous tables
+std::span<const SqlFunction> node_functions();   // node_functions.cc
+std::span<const SqlFunction> write_functions();  // write_functions.cc
+std::span<const SqlFunction> file_functions();   // file_functions.cc
+base::Status register_sets(sqlite3* db);         // sets.cc: the eponymous tables
 
 // The error as the statement's: "hiqlite: HQL_X: text" and the extended code; also what hql_last_error() shows.
 void fail(sqlite3_context* context, const base::Error& error);
@@ -35,10 +35,13 @@ void give_text(sqlite3_context* context, const std::string& text);
 // One argument, by position; errors name the function, the argument and what was given.
 class Arguments {
  public:
-  Arguments(const char* function, int count, sqlite3_value** values) : function_(function), count_(count), values_(values) {}
+  Arguments(const char* function, int count, sqlite3_value** values)
+      : function_(function), count_(count), values_(values) {}
   [[nodiscard]] int count() const { return count_; }
   [[nodiscard]] sqlite3_value* raw(int position) const { return values_[position]; }
-  [[nodiscard]] bool has(int position) const { return position < count_ && sqlite3_value_type(values_[position]) != SQLITE_NULL; }
+  [[nodiscard]] bool has(int position) const {
+    return position < count_ && sqlite3_value_type(values_[position]) != SQLITE_NULL;
+  }
   // kArgument when absent or NULL.
   base::Result<std::string> text(int position, const char* name) const;
   base::Result<std::int64_t> integer(int position, const char* name, std::int64_t low, std::int64_t high) const;

@@ -31,7 +31,8 @@ Result<Options> options_of(const std::string& text) {
   if (!json.is_object()) return wrong("expected a JSON object");
   Options options;
   for (const auto& [key, value] : json.items()) {
-    if (key == "timeout_ms" && value.is_number_integer() && value.get<std::int64_t>() > 0 && value.get<std::int64_t>() <= 86'400'000) {
+    if (key == "timeout_ms" && value.is_number_integer() && value.get<std::int64_t>() > 0 &&
+        value.get<std::int64_t>() <= 86'400'000) {
       options.timeout_ms = value.get<std::uint32_t>();
     } else if (key == "db" && value.is_string()) {
       options.database = value.get<std::string>();
@@ -44,8 +45,10 @@ Result<Options> options_of(const std::string& text) {
 
 Value value_of(sqlite3_value* value) {
   switch (sqlite3_value_type(value)) {
-    case SQLITE_INTEGER: return std::int64_t{sqlite3_value_int64(value)};
-    case SQLITE_FLOAT: return sqlite3_value_double(value);
+    case SQLITE_INTEGER:
+      return std::int64_t{sqlite3_value_int64(value)};
+    case SQLITE_FLOAT:
+      return sqlite3_value_double(value);
     case SQLITE_TEXT: {
       const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
       return std::string(text != nullptr ? text : "", static_cast<std::size_t>(sqlite3_value_bytes(value)));
@@ -54,7 +57,8 @@ Value value_of(sqlite3_value* value) {
       const auto* data = static_cast<const std::byte*>(sqlite3_value_blob(value));
       return base::Bytes(data, data + sqlite3_value_bytes(value));
     }
-    default: return std::monostate{};
+    default:
+      return std::monostate{};
   }
 }
 
@@ -70,15 +74,20 @@ Result<exec::Statement> statement_of(const Arguments& arguments, int first) {
 Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const auto info = vfs::connection_info(db);
   const node::Config config = config_of(db);
-  const std::string database = !options.database.empty() ? options.database : info.managed ? info.name : config.filename_db;
+  const std::string database = !options.database.empty() ? options.database
+                               : info.managed            ? info.name
+                                                         : config.filename_db;
   if (info.managed && info.holds_writer && info.name == database)
-    return base::make_error(Code::kMisuse, "this connection has an open write transaction on \"" + database +
-                                               "\": it would wait for itself; COMMIT first, or write with plain SQL inside the transaction");
+    return base::make_error(
+        Code::kMisuse,
+        "this connection has an open write transaction on \"" + database +
+            "\": it would wait for itself; COMMIT first, or write with plain SQL inside the transaction");
   int foreign_keys = 0;
   sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &foreign_keys);
   request.foreign_keys = foreign_keys != 0 ? 1 : 0;
   request.timeout_ms = options.timeout_ms;
-  const std::uint32_t timeout = options.timeout_ms != 0 ? options.timeout_ms : static_cast<std::uint32_t>(config.commit_timeout_ms);
+  const std::uint32_t timeout =
+      options.timeout_ms != 0 ? options.timeout_ms : static_cast<std::uint32_t>(config.commit_timeout_ms);
   base::Writer out;
   out.text(database);
   out.u32(timeout);
@@ -89,7 +98,8 @@ Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const bool rows_lost = in.u8() != 0;
   HQL_ASSIGN(answer, exec::decode_answer(in.blob()));
   if (rows_lost && exec::returns_rows(request) && answer.json.empty())
-    return base::make_error(Code::kCommitted, "committed, but its rows are not available: the leader that ran it has gone");
+    return base::make_error(Code::kCommitted,
+                            "committed, but its rows are not available: the leader that ran it has gone");
   return answer;
 }
 

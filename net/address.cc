@@ -1,3 +1,4 @@
+// Parsing and checking "host:port"; see net/address.h. Pure but for the name look-up that listen() makes on the caller's thread.
 #include "net/address.h"
 
 #include <arpa/inet.h>

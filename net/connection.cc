@@ -1,3 +1,4 @@
+// One TCP connection on the loop lane: reading frames within their limits, queued and gathered writes; see net/connection.h.
 #include "net/connection.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// HMAC-SHA256 and HKDF over OpenSSL's EVP interface; see net/crypto.h. Any thread.
 #include "net/crypto.h"
 
 #include <openssl/core_names.h>

@@ -1,3 +1,4 @@
+// A bit per open descriptor, read without a lock in a forked child; see net/descriptors.h.
 #include "net/descriptors.h"
 
 #include <errno.h>

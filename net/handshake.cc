@@ -1,3 +1,4 @@
+// The handshake of R18 as a state machine without sockets; see net/handshake.h and docs/FORMATS.md, "Wire".
 #include "net/handshake.h"
 
 #include <string_view>

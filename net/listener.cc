@@ -1,3 +1,4 @@
+// The listening socket of a transport: accepts, limits the silent ones; see net/listener.h. Loop lane.
 #include "net/listener.h"
 
 #include <errno.h>

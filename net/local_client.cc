@@ -1,3 +1,4 @@
+// Blocking system calls with a deadline on <data_dir>/sock; see net/local_client.h. The caller's thread.
 #include "net/local_client.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+// The Unix socket's server side on the loop lane; see net/local_server.h.
 #include "net/local_server.h"
 
 #include <errno.h>

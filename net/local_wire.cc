@@ -1,3 +1,4 @@
+// Headers, errors and short paths of the local socket; see net/local_wire.h, which draws the frame.
 #include "net/local_wire.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+// The turn of the loop that net/loop_lane.h describes: flush, poll, tasks, timed tasks.
 #include "net/loop_lane.h"
 
 #include <sched.h>

@@ -1,3 +1,4 @@
+// Sessions with peers: who dials, which attempt wins, when a peer is up; see net/tcp_transport.h. Loop lane.
 #include "net/tcp_transport.h"
 
 #include <unistd.h>

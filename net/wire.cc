@@ -1,3 +1,4 @@
+// Frames and handshake messages in bytes; net/wire.h draws them.
 #include "net/wire.h"
 
 #include <algorithm>

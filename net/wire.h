@@ -57,7 +57,7 @@ enum class Mode : std::uint8_t {
 };
 
 // What each side says first. Both greetings together are the transcript that the proofs and the keys cover.
-//  0         8             10     11        12      16      24    32            40           48        56           
+//  0         8             10     11        12      16      24    32            40           48        56
 // 88       120
 //  | "HQLWIRE\n" | version u16 | mode | channel | 0 u32 | from u64 | to u64 | incarnation | boot nonce | session | tag sha256 | nonce 32 |
 struct Greeting {

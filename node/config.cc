@@ -36,7 +36,8 @@ Result<std::int64_t> number(const Context& at, const Raw& raw, std::int64_t low,
   std::int64_t value = 0;
   if (const auto* text = std::get_if<std::string>(&raw)) {
     const auto [end, ec] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (ec != std::errc() || end != text->data() + text->size()) return at.error("\"" + *text + "\" is not a whole number");
+    if (ec != std::errc() || end != text->data() + text->size())
+      return at.error("\"" + *text + "\" is not a whole number");
   } else if (const auto* integer = std::get_if<std::int64_t>(&raw)) {
     value = *integer;
   } else {
@@ -66,7 +67,8 @@ Status host_and_port(const Context& at, const std::string& address) {
   int port = -1;
   if (colon != std::string::npos && colon > 0)
     std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
-  if (port < 0 || port > 65535) return at.error("\"" + address + "\": expected \"host:port\", for example \"127.0.0.1:8100\"");
+  if (port < 0 || port > 65535)
+    return at.error("\"" + address + "\": expected \"host:port\", for example \"127.0.0.1:8100\"");
   return {};
 }
 
@@ -75,7 +77,8 @@ Result<std::string> secret(const Context& at, const Raw& raw) {
   constexpr std::size_t kSecretLengthMin = 16;  // 128 bits if every character carries 8; `generate-config` makes 256
   const std::set<char> distinct(value.begin(), value.end());
   if (!value.empty() && (value.size() < kSecretLengthMin || distinct.size() < 6))
-    return at.error("the secret is too weak: use at least 16 random characters, for example the output of `openssl rand -hex 32`");
+    return at.error(
+        "the secret is too weak: use at least 16 random characters, for example the output of `openssl rand -hex 32`");
   return value;
 }
 
@@ -87,9 +90,11 @@ Result<std::int64_t> byte_count(const Context& at, const Raw& raw, std::int64_t 
   const auto [end, ec] = std::from_chars(given->data(), given->data() + given->size(), value);
   std::string unit(end, given->data() + given->size());
   unit.erase(std::remove(unit.begin(), unit.end(), ' '), unit.end());
-  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  static const std::map<std::string, int> kShift = {{"", 0}, {"b", 0}, {"k", 10}, {"kb", 10}, {"kib", 10}, {"m", 20},
-                                                    {"mb", 20}, {"mib", 20}, {"g", 30}, {"gb", 30}, {"gib", 30}};
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  static const std::map<std::string, int> kShift = {{"", 0},     {"b", 0},   {"k", 10},  {"kb", 10},
+                                                    {"kib", 10}, {"m", 20},  {"mb", 20}, {"mib", 20},
+                                                    {"g", 30},   {"gb", 30}, {"gib", 30}};
   const auto shift = kShift.find(unit);
   if (ec != std::errc() || shift == kShift.end() || value < 0 || value > (std::int64_t{1} << 32))
     return at.error("\"" + *given + "\" is not a size: write bytes or for example \"64MiB\"");
@@ -139,7 +144,8 @@ Result<std::vector<NodeAddress>> node_list(const Context& at, const Raw& raw) {
     HQL_TRY(host_and_port(here, words[2]));
     for (const auto& other : nodes) {
       if (other.id.value == id) return here.error("node " + words[0] + " is listed twice");
-      if (other.raft_addr == words[1]) return here.error("node " + std::to_string(other.id.value) + " has the same address");
+      if (other.raft_addr == words[1])
+        return here.error("node " + std::to_string(other.id.value) + " has the same address");
     }
     nodes.push_back({base::NodeId(id), words[1], words[2]});
   }
@@ -246,8 +252,11 @@ const Key kKeys[] = {
     {"statement_timeout_ms", "a forwarded statement that runs longer is interrupted, 10..3600000",
      [](const Context& at, const Raw& raw, Config& c) { return set_int(at, raw, 10, 3600000, c.statement_timeout_ms); },
      [](const Config& c) { return std::to_string(c.statement_timeout_ms); }},
-    {"transaction_timeout_ms", "an open write transaction that lasts longer loses its lease when others wait, 10..3600000",
-     [](const Context& at, const Raw& raw, Config& c) { return set_int(at, raw, 10, 3600000, c.transaction_timeout_ms); },
+    {"transaction_timeout_ms",
+     "an open write transaction that lasts longer loses its lease when others wait, 10..3600000",
+     [](const Context& at, const Raw& raw, Config& c) {
+       return set_int(at, raw, 10, 3600000, c.transaction_timeout_ms);
+     },
      [](const Config& c) { return std::to_string(c.transaction_timeout_ms); }},
     {"log_level", "error, warn, info or debug; messages go to standard error",
      [](const Context& at, const Raw& raw, Config& c) -> Status {
@@ -295,7 +304,8 @@ base::Error unknown_key(const std::string& source, const std::string& name) {
     }
   }
   std::string message = source + ": unknown key \"" + name + "\"";
-  message += best != nullptr ? std::string("; did you mean \"") + best->name + "\"?" : "; `hiqlite generate-config` prints all keys";
+  message += best != nullptr ? std::string("; did you mean \"") + best->name + "\"?"
+                             : "; `hiqlite generate-config` prints all keys";
   return base::make_error(Code::kConfig, message);
 }
 
@@ -320,7 +330,8 @@ Result<Table> read_toml(const std::string& content, const std::string& source) {
   const toml::parse_result parsed = toml::parse(content);
   if (!parsed) {
     const auto& where = parsed.error().source().begin;
-    return base::make_error(Code::kConfig, source + ":" + std::to_string(where.line) + ":" + std::to_string(where.column) + ": " +
+    return base::make_error(Code::kConfig, source + ":" + std::to_string(where.line) + ":" +
+                                               std::to_string(where.column) + ": " +
                                                std::string(parsed.error().description()));
   }
   Table table;
@@ -350,7 +361,8 @@ Result<Table> read_json(const std::string& content, const std::string& source) {
       table.emplace_back(name, value.get<std::string>());
     } else if (value.is_number_integer()) {
       table.emplace_back(name, value.get<std::int64_t>());
-    } else if (value.is_array() && std::all_of(value.begin(), value.end(), [](const auto& item) { return item.is_string(); })) {
+    } else if (value.is_array() &&
+               std::all_of(value.begin(), value.end(), [](const auto& item) { return item.is_string(); })) {
       table.emplace_back(name, value.get<std::vector<std::string>>());
     } else {
       return at.error("expected a string, a whole number or a list of strings");
@@ -360,12 +372,15 @@ Result<Table> read_json(const std::string& content, const std::string& source) {
 }
 
 Status check_whole(const Config& config) {
-  const auto fail = [&](const std::string& message) { return base::make_error(Code::kConfig, config.source + ": " + message); };
+  const auto fail = [&](const std::string& message) {
+    return base::make_error(Code::kConfig, config.source + ": " + message);
+  };
   if (!config.nodes.empty() && config.self() == nullptr)
     return fail("node_id: " + std::to_string(config.node_id.value) + " is not in nodes (" + join_nodes(config) + ")");
   if (config.heartbeat_ms * 3 > config.election_timeout_ms)
-    return fail("heartbeat_ms: " + std::to_string(config.heartbeat_ms) + " is more than a third of election_timeout_ms (" +
-                std::to_string(config.election_timeout_ms) + "): followers would campaign against a living leader");
+    return fail("heartbeat_ms: " + std::to_string(config.heartbeat_ms) +
+                " is more than a third of election_timeout_ms (" + std::to_string(config.election_timeout_ms) +
+                "): followers would campaign against a living leader");
   if (config.nodes.size() > 1) {
     for (const auto& node : config.nodes)
       if (node.raft_addr.ends_with(":0"))
@@ -407,8 +422,10 @@ std::vector<ConfigRow> describe(const Config& config) {
   return rows;
 }
 
-std::string generate_config(int id, int count, const std::string& data_dir, int first_port, const std::string& secret_text) {
-  std::string out = "# Configuration of a libhiqlite node. Every key may also be given as HQL_<KEY> in the environment.\n\n";
+std::string generate_config(int id, int count, const std::string& data_dir, int first_port,
+                            const std::string& secret_text) {
+  std::string out =
+      "# Configuration of a libhiqlite node. Every key may also be given as HQL_<KEY> in the environment.\n\n";
   const Config defaults;
   for (const Key& key : kKeys) {
     const std::string name = key.name;

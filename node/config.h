@@ -15,28 +15,28 @@ namespace node {
 
 struct NodeAddress {
   base::NodeId id;
-  std::string raft_addr;   // host:port
-  std::string api_addr;    // host:port
+  std::string raft_addr;  // host:port
+  std::string api_addr;   // host:port
 };
 
 struct Config {
   base::NodeId node_id{1};
-  std::vector<NodeAddress> nodes;          // empty: the embedded single node, no TCP port
+  std::vector<NodeAddress> nodes;  // empty: the embedded single node, no TCP port
   std::string data_dir = "./hiqlite-data";
   std::string filename_db = "hiqlite.db";  // database of hql_* calls on an unmanaged connection
   std::string secret_raft;
   std::string secret_api;
-  std::string log_sync = "immediate";      // or interval_<ms>
+  std::string log_sync = "immediate";                // or interval_<ms>
   std::uint64_t wal_size = std::uint64_t{64} << 20;  // bytes of a log segment
-  std::string listen_addr_raft;            // default: the own address in `nodes`
+  std::string listen_addr_raft;                      // default: the own address in `nodes`
   std::string listen_addr_api;
   int election_timeout_ms = 1000;
   int heartbeat_ms = 100;
   int commit_timeout_ms = 10000;
   int statement_timeout_ms = 30000;
   int transaction_timeout_ms = 60000;
-  std::string log_level = "warn";          // error | warn | info | debug
-  std::string source;                      // file name for messages, or "(defaults)"
+  std::string log_level = "warn";  // error | warn | info | debug
+  std::string source;              // file name for messages, or "(defaults)"
 
   [[nodiscard]] const NodeAddress* self() const;
   // majority-less embedded node: no peers
@@ -52,7 +52,7 @@ base::Result<Config> parse_config(const std::string& text, const std::string& so
 struct ConfigRow {
   std::string key;
   std::string value;
-  std::string origin;      // default | file | environment
+  std::string origin;  // default | file | environment
   std::string description;
 };
 std::vector<ConfigRow> describe(const Config& config);

@@ -63,7 +63,8 @@ struct Opened;
 
 class Log {
  public:
-  // Creates or recovers. A new log starts with a short segment that grows by 1 MiB at a time, so that an embedded node is up at once. Fsyncs every live segment, drops its page cache, then reads (DESIGN 6.3). Never truncates on corruption.
+  // Creates or recovers. A new log starts with a short segment that grows by 1 MiB at a time, so that an embedded node is up at once.
+  // Fsyncs every live segment, drops its page cache, then reads (DESIGN 6.3). Never truncates on corruption.
   // Errors: kIo, kFull, kCorrupt (nothing readable that says what the log was), kPermission,
   // kMisuse (the segments belong to another node or incarnation: the message names both).
   static base::Result<Opened> open(base::Env& env, Options options);

@@ -49,7 +49,7 @@ def wait_until(condition, what, patience=None):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"timed out waiting for {what}")
-        time.sleep(0.02)
+        time.sleep(0.02)  # tidy: allow(sleep) the poll interval of the one place that waits on a condition
 
 
 def free_ports(count):
