@@ -1,0 +1,109 @@
+// vfs::Images: the table behind the node and the shim; drop and create of one name; which syncs are passed.
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "base/fault.h"
+#include "tests/vfs/image_fixture.h"
+#include "vfs/images.h"
+
+namespace image_test {
+namespace {
+
+#define ASSERT_OK(expression)                                                   \
+  do {                                                                          \
+    const auto& assert_ok_ = (expression);                                      \
+    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
+  } while (false)
+
+base::Status wait_for(const std::function<void(std::function<void(base::Status)>)>& call) {
+  std::promise<base::Status> outcome;
+  call([&](base::Status status) { outcome.set_value(std::move(status)); });
+  return outcome.get_future().get();
+}
+
+base::LogId id_at(std::uint64_t index) { return {base::Term(1), base::Index(index)}; }
+
+TEST(Images, CreateFindCloseOpen_KeepTheDatabase) {
+  TempDir dir;
+  Node lanes(dir.path());
+  Source source;
+  auto images = vfs::Images::make(lanes.params());
+  EXPECT_EQ(images->find("app.db"), nullptr);
+  auto image = images->create(source.create(), id_at(1));
+  ASSERT_OK(image);
+  vfs::Database* found = images->find("app.db");
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->params().id, base::DatabaseId(1));
+  const auto job = source.transact("CREATE TABLE t(x)");
+  ASSERT_OK(wait_for([&](auto done) { (*image)->publish(job, done); }));
+  images->close_all();
+  EXPECT_EQ(images->find("app.db"), nullptr);
+  image->reset();
+  EXPECT_EQ(images->recorded_base("app.db")->index, source.last().index);
+  auto again = images->open("app.db", base::DatabaseId(1), 4096, source.history());
+  ASSERT_OK(again);
+  EXPECT_EQ((*again)->status().applied, source.last());
+  EXPECT_EQ(images->open("../app.db", base::DatabaseId(1), 4096, {}).error().code, base::Code::kArgument);
+  EXPECT_EQ(images->recorded_base("other.db").error().code, base::Code::kNotFound);
+}
+
+// TESTING case 11: the old connection's files stay nameless, the new database is another one.
+TEST(Images, DropAndCreateOfOneName_UnderAnOpenConnection) {
+  TempDir dir;
+  Node lanes(dir.path());
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  auto images = vfs::Images::make(lanes.params());
+  auto first = images->create(create, id_at(1));
+  ASSERT_OK(first);
+  const auto job = source.transact("CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+  ASSERT_OK(wait_for([&](auto done) { (*first)->publish(job, done); }));
+  vfs::Database* old = images->find("app.db");
+  FakeConnection connection;
+  ASSERT_OK(old->attach(connection));
+  Plain reader(dir.path() + "/app.db", SQLITE_OPEN_READONLY);
+  EXPECT_EQ(reader.value("SELECT count(*) FROM t"), "1");
+  ASSERT_OK(wait_for([&](auto done) { (*first)->drop(done); }));
+  EXPECT_EQ(images->find("app.db"), nullptr);
+  auto second = images->create(create, id_at(3));
+  ASSERT_OK(second);
+  ASSERT_NE(images->find("app.db"), nullptr);
+  EXPECT_NE(images->find("app.db"), old);
+  EXPECT_EQ(images->find("app.db")->params().id, base::DatabaseId(3));
+  first->reset();  // the pointer stays valid: the shim may hold it
+  EXPECT_EQ(old->try_lock_writer(connection).error().code, base::Code::kDropped);
+  EXPECT_EQ(reader.value("SELECT count(*) FROM t"), "1");
+  Plain fresh(dir.path() + "/app.db", SQLITE_OPEN_READONLY);
+  EXPECT_EQ(fresh.value("SELECT count(*) FROM sqlite_master"), "0");
+  old->detach(connection);
+  images->close_all();
+  EXPECT_TRUE(std::filesystem::exists(dir.path() + "/app.db"));
+  EXPECT_EQ(fresh.value("PRAGMA integrity_check"), "ok");
+}
+
+// Each of the syncs is passed where the design puts it; their effect is the business of the crash tests.
+TEST(Syncs, SyncPointAndNewWal_PassTheSyncOfTheWal) {
+  TempDir dir;
+  Source source;
+  Node node(dir.path());
+  ASSERT_OK(node.create(source.create()));
+  ASSERT_OK(base::arm_faults("image.wal_sync:delay_ms=0,image.wal_restart:delay_ms=0"));
+  ASSERT_OK(node.publish(source.transact("CREATE TABLE t(x)")));
+  EXPECT_EQ(base::fault_hits("image.wal_restart"), 1u);
+  EXPECT_EQ(base::fault_hits("image.wal_sync"), 1u);  // the new header
+  ASSERT_OK(node.publish(source.transact("INSERT INTO t VALUES(1)")));
+  EXPECT_EQ(base::fault_hits("image.wal_sync"), 1u);  // a commit is not synced: the log is the redo log
+  ASSERT_OK(node.sync_point());
+  EXPECT_EQ(base::fault_hits("image.wal_sync"), 2u);
+  ASSERT_OK(node.sync_point());                       // nothing new
+  EXPECT_EQ(base::fault_hits("image.wal_sync"), 2u);
+  ASSERT_OK(node.checkpoint());
+  ASSERT_OK(node.publish(source.transact("INSERT INTO t VALUES(2)")));
+  EXPECT_EQ(base::fault_hits("image.wal_restart"), 2u);
+  EXPECT_EQ(base::fault_hits("image.wal_sync"), 3u);
+  base::disarm_faults();
+}
+
+}  // namespace
+}  // namespace image_test
