@@ -95,6 +95,17 @@ base::Result<Grant> wait_for_grant(ShimConnection& connection, Slot<base::Result
                                                      " ms (commit_timeout_ms); nothing was written");
 }
 
+// WRITER, once this node has published what the grant names. In slices, so that a stopping node does not wait for it.
+base::Status lock_after_grant(ShimConnection& connection, base::LogId through, base::Micros deadline) {
+  Gate& gate = connection.node->gate();
+  while (true) {
+    const base::Micros slice = std::min(deadline, gate.now() + kWaitSlice);
+    auto locked = connection.database->lock_writer_after(connection, through, slice);
+    if (locked || locked.error().code != base::Code::kTimeout || gate.now() >= deadline) return locked;
+    if (connection.node->stopped()) return connection.node->stopped_error();
+  }
+}
+
 int lock_leased(ShimConnection& connection) {
   Database& database = *connection.database;
   Gate& gate = connection.node->gate();
@@ -127,7 +138,7 @@ int lock_leased(ShimConnection& connection) {
   connection.refused_at = 0;
   if (!at_once || database.committed_state().last.index < granted->apply_through.index) {
     if (at_once) database.unlock_writer(connection);
-    if (auto locked = database.lock_writer_after(connection, granted->apply_through, deadline); !locked) {
+    if (auto locked = lock_after_grant(connection, granted->apply_through, deadline); !locked) {
       give_back(connection, *granted);
       return refuse_lease(connection, locked.error());
     }
