@@ -201,6 +201,7 @@ void Execution::pump(DatabaseId db) {
   if (batch.empty()) return;
   if (!lane.executor) lane.executor = factory_.make(database->name, db);
   lane.running = true;
+  lane.running_term = term_;
   lane.running_since = now;
   lane.executor->run(std::move(requests), [this, db, term = term_, batch = std::move(batch)](BatchResult result) mutable {
     finished(db, term, std::move(batch), std::move(result));
@@ -292,6 +293,11 @@ void Execution::settle_unchanged() {
       run_again(batch.db, std::move(batch.requests), 0);
     }
   }
+}
+
+bool Execution::may_propose(DatabaseId db) const {
+  const auto it = lanes_.find(db);
+  return term_ && it != lanes_.end() && it->second.running && it->second.running_term == term_;
 }
 
 void Execution::tick() {

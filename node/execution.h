@@ -42,6 +42,9 @@ class Execution {
   void dropped(base::DatabaseId db);
   void tick();
   [[nodiscard]] bool active() const { return static_cast<bool>(term_); }
+  // Whether the batch that runs on `db` was taken in the current term. One of an earlier term must propose nothing: its origins learn
+  // that it is absent and send it again (R7).
+  [[nodiscard]] bool may_propose(base::DatabaseId db) const;
 
  private:
   struct Taken {
@@ -58,6 +61,7 @@ class Execution {
     std::deque<Queued> queue;
     std::size_t queued_bytes = 0;
     bool running = false;
+    base::Term running_term;
     base::Micros running_since = 0;
     std::size_t batch_max = 0;         // 0: kBatchCountMax; 1 after a batch that was too large
   };

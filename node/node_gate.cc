@@ -68,6 +68,7 @@ void NodeImpl::submit(vfs::Submission submission, std::function<void(Outcome)> d
   proposal.origin = {self_.incarnation, meta_.boot, ++sequence_};
   proposal.term = tx.header.lease_term;
   proposal.lease = tx.header.lease;
+  proposal.of_executor = !tx.requests.empty();
   proposal.deadline = submission.deadline;
   proposal.done = std::move(done);
   tx.header.origin = proposal.origin;
@@ -87,6 +88,11 @@ void NodeImpl::propose(Proposal proposal) {
   }
   if (!active_term_ || proposal.term != active_term_ || !leases_.begin_proposal(proposal.db, proposal.term, proposal.lease)) {
     proposal.done(not_applied(base::make_error(Code::kLeaseLost, "the write lease ended before the commit; it was not applied")));
+    return;
+  }
+  if (proposal.of_executor && !execution_->may_propose(proposal.db)) {
+    leases_.cancel_proposal(proposal.db);
+    proposal.done(not_applied(base::make_error(Code::kLeaseLost, "its batch was taken in an earlier term; it was not applied")));
     return;
   }
   raft::Core& core = driver_->core();

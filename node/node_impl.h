@@ -123,6 +123,7 @@ class NodeImpl final : public Node {
     base::Origin origin;
     base::Term term;
     base::LeaseId lease;
+    bool of_executor = false;       // carries forwarded requests
     std::vector<base::SharedBytes> payloads;
     base::Micros deadline = 0;
     std::function<void(vfs::Outcome)> done;
