@@ -20,6 +20,7 @@ using base::Status;
 
 constexpr Micros kStopSyncMax = 1500 * base::kMillisecond;  // of the 2 s that R2 allows
 constexpr Micros kTransferMax = 300 * base::kMillisecond;
+constexpr Micros kMetaRetry = 500 * base::kMillisecond;
 constexpr int kElectionTicksMin = 3;
 
 std::uint64_t first_nonce(base::Env& env) {
@@ -276,8 +277,10 @@ void NodeImpl::role_changed() {
       std::string api;
       for (const NodeAddress& address : config_.nodes)
         if (address.id == leader.id) api = " (" + address.api_addr + ")";
+      const bool learner = core.status().configuration.is_learner(self_);
       const std::string name = "node " + std::to_string(leader.id.value) + api;
-      step_down(Leases::Refusal::kAnswer, base::make_error(Code::kNotLeader, "write on " + name + " or use hql_execute"));
+      step_down(Leases::Refusal::kAnswer, base::make_error(learner ? Code::kLearner : Code::kNotLeader,
+                                                           "write on " + name + " or use hql_execute"));
     } else {
       step_down(Leases::Refusal::kWait, unavailable());
     }
@@ -351,6 +354,11 @@ void NodeImpl::write_meta(std::function<void()> done) {
   driver_->with_log([this, meta = meta_](wal::Log&) { return data_dir_.meta_file->write(meta); },
                     [this, done = std::move(done)](Status status) {
                       if (stopped()) return;
+                      if (!status && status.error().code == Code::kFull) {
+                        // Nothing that depends on it happens before there is space again.
+                        parts_.loop->post_at(now() + kMetaRetry, [this, done] { write_meta(done); });
+                        return;
+                      }
                       if (!status) {
                         fail_node(status.error());
                         return;

@@ -135,6 +135,27 @@ TEST(Embedded, FailedSync_PoisonsTheNodeAndNothingIsAcknowledged) {
   EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
 }
 
+TEST(Embedded, DiskFull_RefusesWritesUntilSpaceReturns) {
+  Cluster cluster({.seed = 8, .nodes = 1, .wal_size = 64 << 10});
+  make_healthy(cluster);
+  cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  cluster.run_for(3 * kSecond);
+  cluster.disk(kOne).set_capacity(cluster.disk(kOne).used_bytes());
+  for (int i = 0; i < 400 && cluster.count(OpState::kRefused) + cluster.count(OpState::kUnknown) == 0; ++i) {
+    cluster.write(kOne, 2 * kSecond);
+    settle(cluster);
+  }
+  EXPECT_GT(cluster.count(OpState::kRefused) + cluster.count(OpState::kUnknown), 0u);
+  EXPECT_NE(cluster.node(kOne)->status().state, "poisoned") << cluster.dump();
+  cluster.disk(kOne).set_capacity(UINT64_MAX);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.healthy(kOne); }, 10 * kSecond)) << cluster.dump();
+  const auto op = cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
+}
+
 TEST(Embedded, Compact_DropsTheLogBelowTheBases) {
   Cluster cluster({.seed = 7, .nodes = 1, .wal_size = 64 << 10});
   make_healthy(cluster);

@@ -12,7 +12,6 @@ using base::Micros;
 using base::NodeId;
 
 constexpr std::uint64_t kSampleSteps = 37;   // nodes are asked for their status every so many tasks
-const NodeId kWorld{};
 
 // Shows every frame that a node sends to the invariants.
 class TapTransport final : public base::Transport {

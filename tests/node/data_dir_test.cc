@@ -1,0 +1,102 @@
+// Identity of a data directory (R10), on the real file system: anything missing or different begins a new incarnation and is kept aside.
+#include "node/data_dir.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/posix_env.h"
+#include "tests/base/temp_dir.h"
+
+namespace node {
+namespace {
+
+Config config_in(const std::string& dir, int nodes) {
+  Config config;
+  config.data_dir = dir;
+  config.wal_size = 64 << 10;
+  for (int i = 1; nodes > 1 && i <= nodes; ++i) config.nodes.push_back({base::NodeId(static_cast<std::uint64_t>(i)), "a:1", "a:2"});
+  return config;
+}
+
+std::size_t count_aside(const std::string& dir) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir))
+    if (entry.path().filename().string().find(".aside-") != std::string::npos) ++count;
+  return count;
+}
+
+class DataDirTest : public ::testing::Test {
+ protected:
+  // Opens, and writes one entry when the log is new, as a node that lives would.
+  base::Result<Meta> live(const Config& config) {
+    HQL_ASSIGN(opened, open_data_dir(base::posix_env(), config));
+    if (opened.opened.groups[0].entries.empty()) {
+      wal::Append append;
+      append.entries.push_back({{base::Term{1}, base::Index{1}}, base::EntryKind::kNoop, nullptr});
+      HQL_TRY(opened.opened.log->append_batch({append}));
+    }
+    return opened.meta;
+  }
+  testing_base::TempDir temp_;
+  const std::string dir_ = temp_.path() + "/node";
+};
+
+TEST_F(DataDirTest, SecondStart_IsTheSameIncarnationAndTheNextBoot) {
+  const auto first = live(config_in(dir_, 3));
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  const auto second = live(config_in(dir_, 3));
+  ASSERT_TRUE(second.has_value()) << second.error().message;
+  EXPECT_EQ(second->incarnation, first->incarnation);
+  EXPECT_EQ(second->boot, first->boot + 1);
+  EXPECT_EQ(count_aside(dir_), 0u);
+}
+
+TEST_F(DataDirTest, AnyPartMissing_BeginsANewIncarnationAndKeepsTheOldAside) {
+  for (const char* part : {"id", "meta", "log"}) {
+    SCOPED_TRACE(part);
+    const std::string dir = dir_ + part;
+    const auto first = live(config_in(dir, 3));
+    ASSERT_TRUE(first.has_value()) << first.error().message;
+    std::filesystem::remove_all(dir + "/" + part);
+    const auto second = live(config_in(dir, 3));
+    ASSERT_TRUE(second.has_value()) << second.error().message;
+    EXPECT_NE(second->incarnation, first->incarnation);
+    EXPECT_GT(count_aside(dir), 0u);
+  }
+}
+
+TEST_F(DataDirTest, LogOfAnotherLife_BeginsANewIncarnation) {
+  const std::string other = temp_.path() + "/other";
+  ASSERT_TRUE(live(config_in(dir_, 3)).has_value());
+  ASSERT_TRUE(live(config_in(other, 3)).has_value());
+  std::filesystem::remove_all(dir_ + "/log");
+  std::filesystem::copy(other + "/log", dir_ + "/log");
+  const auto again = live(config_in(dir_, 3));
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_EQ(again->boot, 1u);
+  EXPECT_GT(count_aside(dir_), 0u);
+}
+
+TEST_F(DataDirTest, EmbeddedNodeWithDatabasesButNoLog_IsRefused) {
+  ASSERT_TRUE(live(config_in(dir_, 1)).has_value());
+  ASSERT_TRUE(base::write_file_atomic(base::posix_env(), dir_ + "/db", "app.db", base::view_of(std::string_view("x"))).has_value());
+  std::filesystem::remove_all(dir_ + "/log");
+  const auto again = live(config_in(dir_, 1));
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().code, base::Code::kCorrupt);
+  EXPECT_NE(again.error().message.find("hiqlite rebuild"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(dir_ + "/db/app.db"));
+}
+
+TEST_F(DataDirTest, OfAnotherNode_IsRefused) {
+  ASSERT_TRUE(live(config_in(dir_, 3)).has_value());
+  Config other = config_in(dir_, 3);
+  other.node_id = base::NodeId{2};
+  const auto opened = live(other);
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, base::Code::kConfig);
+}
+
+}  // namespace
+}  // namespace node
