@@ -1,6 +1,7 @@
 // vfs::Images: the table behind the node and the shim; drop and create of one name; which syncs are passed.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <future>
 
 #include "base/fault.h"
@@ -103,6 +104,16 @@ TEST(Syncs, SyncPointAndNewWal_PassTheSyncOfTheWal) {
   EXPECT_EQ(base::fault_hits("image.wal_restart"), 2u);
   EXPECT_EQ(base::fault_hits("image.wal_sync"), 3u);
   base::disarm_faults();
+  // The salts of the newest WAL and of the one before stand in `.sums`.
+  const auto sums = pages::SumsFile::open(base::posix_env(), node.path() + ".sums");
+  ASSERT_OK(sums);
+  std::ifstream wal(node.path() + "-wal", std::ios::binary);
+  std::vector<char> header(32);
+  wal.read(header.data(), 32);
+  const auto* bytes = reinterpret_cast<const std::byte*>(header.data());
+  EXPECT_EQ((*sums)->record().wal_salt_next[0], base::load_be32(bytes + 16));
+  EXPECT_EQ((*sums)->record().wal_salt_next[1], base::load_be32(bytes + 20));
+  EXPECT_NE((*sums)->record().wal_salt[0], (*sums)->record().wal_salt_next[0]);
 }
 
 }  // namespace

@@ -261,6 +261,19 @@ struct OwnerDied : ::testing::Test {
     node.crash();
   }
   std::string cli(const std::string& sql) { return shell("sqlite3 " + dir.path() + "/app.db \"" + sql + "\""); }
+  // Pages of the frames that carry the WAL header's salts.
+  std::vector<std::uint32_t> framed_pages() {
+    std::ifstream wal(dir.path() + "/app.db-wal", std::ios::binary);
+    std::vector<char> header(32), frame(24);
+    wal.read(header.data(), 32);
+    std::vector<std::uint32_t> pages;
+    for (std::streamoff at = 32; wal.seekg(at) && wal.read(frame.data(), 24); at += 24 + 4096) {
+      if (!std::equal(header.begin() + 16, header.begin() + 24, frame.begin() + 8)) break;
+      pages.push_back(base::load_be32(reinterpret_cast<const std::byte*>(frame.data())));
+    }
+    return pages;
+  }
+  std::size_t live_frames() { return framed_pages().size(); }
   TempDir dir;
   Source source;
   pages::CreateDatabase create;
@@ -306,6 +319,67 @@ TEST_F(OwnerDied, ReaderThatStays_IsServedOn) {
     ASSERT_EQ(reader.serialize(), source.bytes_at(jobs[i].id.index));
     if (i % 3 == 0) ASSERT_OK(node.checkpoint());
   }
+}
+
+// The frames since base are gone from the WAL: only the log's list of touched pages leads to them.
+TEST_F(OwnerDied, WalRestartedSinceBase_TouchedPagesGiveThePosition) {
+  {
+    Plain reader(dir.path() + "/app.db", SQLITE_OPEN_READONLY);  // keeps the wal-index, and the backfill count in it
+    EXPECT_EQ(reader.value("PRAGMA integrity_check"), "ok");
+    EXPECT_EQ(cli("PRAGMA wal_checkpoint(PASSIVE)").substr(0, 2), "0|");
+    Node node(dir.path());
+    ASSERT_OK(node.open(source.history()));
+    EXPECT_EQ(node->status().base, jobs[8].id);
+    ASSERT_OK(node.publish(jobs[20]));
+    EXPECT_LT(live_frames(), 20u);
+    node.crash();
+  }
+  // No connection is left, yet none closed cleanly enough to remove the WAL: the keeper was the last to go.
+  ASSERT_TRUE(std::filesystem::exists(dir.path() + "/app.db-wal"));
+  base::Index position;
+  recover_and_finish(dir.path(), source, jobs, &position);
+  EXPECT_EQ(position, jobs[20].id.index);
+}
+
+// Nothing was touched since base, and the foreign write need not have changed page 1: with the WAL gone every page is looked at.
+TEST_F(OwnerDied, PlainWriteToAnUntouchedPage_IsReported) {
+  {
+    Node node(dir.path());
+    ASSERT_OK(node.open(source.history()));
+    ASSERT_OK(node.sync_point());
+    node.crash();
+  }
+  EXPECT_EQ(cli("UPDATE t SET name=substr(name,1,length(name)-1)||'!' WHERE id=(SELECT max(id) FROM t WHERE length(name)<100); SELECT changes()"), "1");
+  ASSERT_FALSE(std::filesystem::exists(dir.path() + "/app.db-wal"));
+  Node node(dir.path());
+  EXPECT_EQ(node.open(source.history()).error().code, base::Code::kForeignWrite);
+}
+
+// A rotten block of hashes whose pages nothing else would make it look at.
+TEST_F(OwnerDied, RottenHashOfAQuietPage_IsHashedAgain) {
+  {
+    Node node(dir.path());
+    ASSERT_OK(node.open(source.history()));
+    ASSERT_OK(node.checkpoint());
+    ASSERT_OK(node.publish(jobs[20]));
+    ASSERT_OK(node.sync_point());
+    node.crash();
+  }
+  const std::vector<std::uint32_t> framed = framed_pages();
+  std::uint32_t quiet = 2;
+  while (std::find(framed.begin(), framed.end(), quiet) != framed.end()) ++quiet;
+  ASSERT_LE(quiet, source.history()[20].size_after);
+  {
+    std::fstream sums(dir.path() + "/app.db.sums", std::ios::binary | std::ios::in | std::ios::out);
+    const auto at = static_cast<std::streamoff>(3 * 4096 + (quiet - 1) * 8);
+    sums.seekg(at);
+    const int old_byte = sums.get();
+    sums.seekp(at);
+    sums.put(static_cast<char>(old_byte ^ 1));
+  }
+  base::Index position;
+  recover_and_finish(dir.path(), source, jobs, &position);
+  EXPECT_EQ(position, jobs[20].id.index);
 }
 
 TEST_F(OwnerDied, JournalModeChanged_IsReported) {
