@@ -341,7 +341,7 @@ TEST_F(OwnerDied, WalRestartedSinceBase_TouchedPagesGiveThePosition) {
   EXPECT_EQ(position, jobs[20].id.index);
 }
 
-// Nothing was touched since base, and the foreign write need not have changed page 1: with the WAL gone every page is looked at.
+// Nothing was touched since base and the WAL is gone: every page is looked at.
 TEST_F(OwnerDied, PlainWriteToAnUntouchedPage_IsReported) {
   {
     Node node(dir.path());
@@ -349,7 +349,8 @@ TEST_F(OwnerDied, PlainWriteToAnUntouchedPage_IsReported) {
     ASSERT_OK(node.sync_point());
     node.crash();
   }
-  EXPECT_EQ(cli("UPDATE t SET name=substr(name,1,length(name)-1)||'!' WHERE id=(SELECT max(id) FROM t WHERE length(name)<100); SELECT changes()"), "1");
+  EXPECT_EQ(cli("UPDATE t SET name=substr(name,1,length(name)-1)||'!' "
+                "WHERE id=(SELECT max(id) FROM t WHERE length(name)<100); SELECT changes()"), "1");
   ASSERT_FALSE(std::filesystem::exists(dir.path() + "/app.db-wal"));
   Node node(dir.path());
   EXPECT_EQ(node.open(source.history()).error().code, base::Code::kForeignWrite);
