@@ -28,6 +28,7 @@ bool passing(const Error& error) {
     case Code::kTimeout:
     case Code::kNotLeader:
     case Code::kNoQuorum: return true;
+    case Code::kSql: return (error.sqlite_code & 0xFF) == base::code_info(Code::kBusy).sqlite;
     default: return false;
   }
 }
@@ -202,7 +203,6 @@ void Execution::pump(DatabaseId db) {
   if (!lane.executor) lane.executor = factory_.make(database->name, db);
   lane.running = true;
   lane.running_term = term_;
-  lane.running_since = now;
   lane.executor->run(std::move(requests), [this, db, term = term_, batch = std::move(batch)](BatchResult result) mutable {
     finished(db, term, std::move(batch), std::move(result));
   });
@@ -302,11 +302,6 @@ bool Execution::may_propose(DatabaseId db) const {
 
 void Execution::tick() {
   const base::Micros now = hooks_.now();
-  for (auto& [db, lane] : lanes_) {
-    if (!lane.running || hooks_.statement_timeout == 0 || now - lane.running_since < hooks_.statement_timeout) continue;
-    lane.running_since = now;
-    lane.executor->interrupt();
-  }
   if (!term_) return;
   for (auto& [name, waiting] : creating_) {
     while (!waiting.empty() && waiting.front().deadline <= now) {

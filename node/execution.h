@@ -29,7 +29,6 @@ class Execution {
     std::function<void(std::function<void(base::Result<base::Index>)>)> read_index;
     std::function<base::Status()> may_take;                              // kFull, kStopped, ...
     std::function<void(base::Micros, base::Task)> after;                 // a delay
-    base::Micros statement_timeout = 0;
   };
   Execution(ExecutorFactory& factory, Hooks hooks) : factory_(factory), hooks_(std::move(hooks)) {}
 
@@ -62,7 +61,6 @@ class Execution {
     std::size_t queued_bytes = 0;
     bool running = false;
     base::Term running_term;
-    base::Micros running_since = 0;
     std::size_t batch_max = 0;         // 0: kBatchCountMax; 1 after a batch that was too large
   };
   struct UnchangedBatch {              // answered when the read index is known to be in its snapshot

@@ -37,8 +37,10 @@ class Executor {
  public:
   virtual ~Executor() = default;
   // One batch at a time; takes the lease and WRITER by itself (through its gate). `done` on the loop lane.
+  // The entry must carry a RequestRecord of at least one request of the batch: by it the node knows the proposal for a batch's, and lets
+  // none through that was taken in an earlier term.
   virtual void run(std::vector<ExecuteRequest> batch, std::function<void(BatchResult)> done) = 0;
-  // Rolls back a batch that has proposed nothing (a later term was seen, R7), or the runaway statement at its timeout.
+  // Rolls back a batch that has proposed nothing (a later term was seen, R7). A runaway statement is the executor's own to end.
   virtual void interrupt() = 0;
 };
 

@@ -136,7 +136,6 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   execution.read_index = [this](auto done) { read_index(std::move(done)); };
   execution.may_take = [this] { return may_propose(); };
   execution.after = [this](Micros delay, base::Task task) { parts_.loop->post_at(now() + delay, std::move(task)); };
-  execution.statement_timeout = config_.statement_timeout_ms * base::kMillisecond;
   execution_ = std::make_unique<Execution>(executors, std::move(execution));
 
   HQL_ASSIGN(recovered, recover_node(data_dir_.opened, meta_, images));
@@ -276,7 +275,7 @@ void NodeImpl::role_changed() {
     if (elsewhere) {
       std::string api;
       for (const NodeAddress& address : config_.nodes)
-        if (address.id == leader.id) api = " (" + address.api_addr + ")";
+        if (address.id == leader.id) api = " (" + (address.api_addr.empty() ? address.raft_addr : address.api_addr) + ")";
       const bool learner = core.status().configuration.is_learner(self_);
       const std::string name = "node " + std::to_string(leader.id.value) + api;
       step_down(Leases::Refusal::kAnswer, base::make_error(learner ? Code::kLearner : Code::kNotLeader,
@@ -404,6 +403,11 @@ void NodeImpl::fail_waiters(const Error& why) {
 void NodeImpl::stop(std::function<void()> done) {
   post([this, done = std::move(done)]() mutable {
     if (stop_done_ || final_state_ == "stopped") {
+      if (done) done();
+      return;
+    }
+    if (!execution_) {  // attach() failed, or was never called
+      final_state_ = "stopped";
       if (done) done();
       return;
     }

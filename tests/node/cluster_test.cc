@@ -146,6 +146,47 @@ TEST(ThreeNodes, FollowerAwayForLong_CatchesUpFromTheLog) {
   check(cluster);
 }
 
+// Over 1 MiB: parts, then the final entry that makes them effective (R15).
+TEST(ThreeNodes, LargeTransaction_IsAChainAndSurvivesPowerLoss) {
+  constexpr std::size_t kCount = 300000;
+  Cluster cluster({.seed = 55});
+  make_healthy(cluster);
+  cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  const NodeId leader = cluster.leader();
+  const base::Index before = cluster.node(leader)->status().commit_index;
+  const auto large = cluster.local_write(leader, 30 * kSecond, kCount);
+  settle(cluster);
+  EXPECT_EQ(cluster.op(large), OpState::kAcked);
+  EXPECT_GE(cluster.node(leader)->status().commit_index.value, before.value + 2);  // a part and the final one
+  for (const NodeId id : cluster.ids()) cluster.stop(id, Cluster::Stop::kPowerCut);
+  make_healthy(cluster);
+  check(cluster);
+}
+
+TEST(ThreeNodes, LeaderKilledInALargeTransaction_ItIsThereOnceOrNotAtAll) {
+  constexpr std::size_t kCount = 200000;
+  for (std::uint64_t seed = 56; seed < 60; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Cluster cluster({.seed = seed});
+    make_healthy(cluster);
+    cluster.write(kOne, 5 * kSecond);
+    settle(cluster);
+    const NodeId leader = cluster.leader();
+    cluster.local_write(leader, 30 * kSecond, kCount);
+    cluster.run_for(static_cast<base::Micros>(seed - 55) * 8 * base::kMillisecond);
+    cluster.stop(leader, Cluster::Stop::kKill);
+    ASSERT_TRUE(cluster.run_until([&] { return static_cast<bool>(cluster.leader()); }, 20 * kSecond)) << cluster.dump();
+    const auto next = cluster.write(cluster.leader(), 20 * kSecond);
+    settle(cluster);
+    EXPECT_EQ(cluster.op(next), OpState::kAcked);
+    make_healthy(cluster);
+    check(cluster);
+    const std::size_t there = cluster.image(kOne)->operations().size();
+    EXPECT_TRUE(there == 2 || there == kCount + 2) << there;
+  }
+}
+
 TEST(ThreeNodes, NoQuorum_WriteIsNotAcknowledged) {
   Cluster cluster({.seed = 60});
   make_healthy(cluster);

@@ -16,6 +16,7 @@ using base::NodeId;
 
 constexpr std::uint64_t kWorkloadStream = 1;
 constexpr std::uint64_t kFaultStream = 2;
+constexpr std::uint32_t kBreakPpm = 3000;   // in every third run connections also break by themselves
 
 class Run {
  public:
@@ -26,6 +27,11 @@ class Run {
         faults_(cluster_.scheduler().stream(kFaultStream)) {}
 
   RunResult go() {
+    if (options_.seed % 3 == 0) {
+      NetworkOptions network = cluster_.network().options();
+      network.break_ppm = kBreakPpm;
+      cluster_.network().set_options(network);
+    }
     cluster_.start_all();
     schedule_work();
     // Faults may come before the cluster is formed: first starts under faults are runs like any other.
@@ -187,6 +193,9 @@ class Run {
   void heal() {
     cluster_.log("healed");
     cluster_.network().heal_all();
+    NetworkOptions network = cluster_.network().options();
+    network.break_ppm = 0;
+    cluster_.network().set_options(network);
     for (const NodeId id : cluster_.ids()) {
       cluster_.scheduler().resume(id);
       cluster_.disk(id).set_latency({});
