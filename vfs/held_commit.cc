@@ -69,6 +69,10 @@ base::Status check_growth(const ShimConnection& connection, const std::vector<Ca
   return base::ok();
 }
 
+// Patches of one transaction are collected in memory before the node makes a chain of parts of them (R15). Handing parts over as they
+// fill would lift this limit.
+constexpr std::size_t kTransactionBytesMax = std::size_t{256} << 20;
+
 // Patches and hashes of all pages of the transaction.
 base::Result<Prepared> make_transaction(ShimConnection& connection, sqlite3_file* wal, base::ByteView held_page) {
   Database& database = *connection.database;
@@ -101,10 +105,9 @@ base::Result<Prepared> make_transaction(ShimConnection& connection, sqlite3_file
     pages::Patch patch = pages::make_patch(page.number, old, image);
     if (patch.kind == pages::PatchKind::kRuns && patch.body.empty()) continue;
     patch_bytes += patch.body.size() + 16;
-    // Chains of parts (R15) lift this limit: each full part would be submitted here.
-    if (patch_bytes > base::kEntryPayloadMax)
+    if (patch_bytes > kTransactionBytesMax)
       return base::make_error(base::Code::kTooLarge, "database " + connection.name + ": the transaction changes more than " +
-                                                         std::to_string(base::kEntryPayloadMax >> 20) +
+                                                         std::to_string(kTransactionBytesMax >> 20) +
                                                          " MiB; commit in smaller steps");
     prepared.changed.emplace_back(page.number, pages::page_hash(page.number, image));
     prepared.tx.patches.push_back(std::move(patch));

@@ -153,8 +153,8 @@ TEST_F(ShimOutcome, ReturningSteppedToTheEnd_FailsInStepOnly) {
 }
 
 TEST_F(ShimOutcome, TooLargeTransaction_IsRefusedAndNamed) {
-  if (test_scale() < 20) GTEST_SKIP() << "writes 64 MiB of random bytes; HQL_TEST_SCALE=hour runs it";
-  EXPECT_EQ(db_.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<70) INSERT INTO t SELECT randomblob(1000000) FROM c"),
+  if (test_scale() < 20) GTEST_SKIP() << "writes 256 MiB of random bytes; HQL_TEST_SCALE=hour runs it";
+  EXPECT_EQ(db_.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<280) INSERT INTO t SELECT randomblob(1000000) FROM c"),
             code(SQLITE_TOOBIG, Code::kTooLarge));
   EXPECT_EQ(vfs::last_error().code, Code::kTooLarge);
   expect_only_first_row();
