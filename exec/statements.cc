@@ -18,7 +18,8 @@ constexpr const char* kPragmas[] = {
     "index_xinfo",   "foreign_key_list", "foreign_key_check", "integrity_check",    "quick_check",
     "user_version",  "application_id",   "schema_version",    "database_list",      "collation_list",
     "function_list", "pragma_list",      "compile_options",   "page_count",         "freelist_count",
-    "page_size",     "encoding",         "optimize",          "incremental_vacuum", "defer_foreign_keys"};
+    "page_size",     "encoding",         "optimize",          "incremental_vacuum", "defer_foreign_keys",
+    "data_version"};  // FTS5 asks for it inside the user's statement
 
 bool allowed_pragma(const char* name) {
   for (const char* allowed : kPragmas)
@@ -105,7 +106,8 @@ int Statements::progress(void* self) noexcept {
 base::Error Statements::sqlite_error() const {
   base::Error error = base::make_error(base::Code::kSql, sqlite3_errmsg(db_));
   error.sqlite_code = sqlite3_extended_errcode(db_);
-  if (!denied_.empty() && (error.sqlite_code & 0xff) == SQLITE_AUTH) error.message = denied_;
+  // Of a denied function SQLite says SQLITE_ERROR, of everything else SQLITE_AUTH.
+  if (!denied_.empty()) return base::make_error(base::Code::kRefused, denied_);
   if ((error.sqlite_code & 0xff) == SQLITE_INTERRUPT && user_sql_) {
     if (interrupted_.load())
       return base::make_error(base::Code::kInterrupted, "the statement was interrupted: leadership may have moved");
@@ -127,13 +129,13 @@ int Statements::control(const char* sql) {
 }
 
 base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
+  denied_.clear();
   if (const auto found = cache_.find(sql); found != cache_.end()) {
     order_.splice(order_.begin(), order_, found->second.place);
     return found->second.statement;
   }
   sqlite3_stmt* statement = nullptr;
   const char* tail = nullptr;
-  denied_.clear();
   if (sqlite3_prepare_v3(db_, sql.c_str(), static_cast<int>(sql.size() + 1), SQLITE_PREPARE_PERSISTENT, &statement,
                          &tail) != SQLITE_OK)
     return sqlite_error();
