@@ -38,6 +38,12 @@ Result<Handle> open(const std::string& name, int flags, const char* vfs_name) {
   return db;
 }
 
+// The database `name` on the node that this connection uses: a process may own several.
+std::string uri_of(sqlite3_context* context, const std::string& name) {
+  const auto node = node_of(sqlite3_context_db_handle(context));
+  return "file:" + name + "?vfs=hiqlite" + (node ? "&node=" + std::to_string(node->value) : "");
+}
+
 // All pages in one step: one transaction on the destination.
 Status copy(sqlite3* to, sqlite3* from, const std::string& what) {
   vfs::set_last_error({});
@@ -76,7 +82,7 @@ void fn_import(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_ASSIGN(from, open(path, SQLITE_OPEN_READONLY, "unix"));
     HQL_ASSIGN(page_size, pragma(from.get(), "PRAGMA page_size", path));
     HQL_ASSIGN(page_count, pragma(from.get(), "PRAGMA page_count", path));
-    const std::string uri = "file:" + name + "?vfs=hiqlite&hql_import=1&page_size=" + std::to_string(page_size);
+    const std::string uri = uri_of(context, name) + "&hql_import=1&page_size=" + std::to_string(page_size);
     HQL_ASSIGN(to, open(uri, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, "hiqlite"));
     HQL_ASSIGN(tables, pragma(to.get(), "SELECT count(*) FROM sqlite_master", name));
     if (tables != 0)
@@ -99,7 +105,7 @@ void fn_export(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_TRY(pages::valid_database_name(name));
     if (::access(path.c_str(), F_OK) == 0)
       return base::make_error(Code::kExists, "hql_export(): \"" + path + "\" exists; remove it or give another path");
-    HQL_ASSIGN(from, open("file:" + name + "?vfs=hiqlite", SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "hiqlite"));
+    HQL_ASSIGN(from, open(uri_of(context, name), SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "hiqlite"));
     HQL_ASSIGN(to, open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix"));
     HQL_TRY(copy(to.get(), from.get(), "hql_export(): " + path));
     if (sqlite3_exec(to.get(), "PRAGMA journal_mode=DELETE", nullptr, nullptr, nullptr) != SQLITE_OK)

@@ -241,6 +241,12 @@ Result<Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t t
   return call_attached(data_dir, request.view(), timeout_ms + kAnswerGraceMs);
 }
 
+std::optional<base::NodeId> node_of(sqlite3* db) {
+  const Owned owned = owned_of(db);
+  if (owned == nullptr) return std::nullopt;
+  return owned->id();
+}
+
 node::Config config_of(sqlite3* db) {
   const Owned owned = owned_of(db);
   return owned != nullptr ? owned->node().config() : node::Config();
