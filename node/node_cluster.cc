@@ -273,8 +273,7 @@ void NodeImpl::check_members() {
     const auto it = peers_.find(address.id);
     if (it == peers_.end()) continue;
     const Member member = it->second.member;
-    // Only an empty node is taken in: one with entries that is no member was replaced.
-    if (!status.configuration.contains(member) && it->second.hello.cluster) continue;
+    if (!status.configuration.contains(member) && was_voter(member)) continue;  // it was replaced
     connected.push_back({member, address.raft_addr, address.api_addr});
   }
   const auto change = plan_change(status, connected);
@@ -283,12 +282,18 @@ void NodeImpl::check_members() {
   driver_->pump();
 }
 
+// The log is kept whole, so all committed configurations are known.
+bool NodeImpl::was_voter(Member member) const {
+  return std::any_of(configurations_.begin(), configurations_.end(),
+                     [member](const auto& at) { return at.second.is_voter(member); });
+}
+
 // Whoever was replaced learns it from a committed, simple configuration (R10).
 void NodeImpl::tell_superseded() {
   if (configurations_.empty() || !bootstrap_->belongs()) return;
   const auto& [index, configuration] = configurations_.back();
   for (const auto& [id, peer] : peers_) {
-    if (!peer.hello.cluster || !superseded_by(configuration, peer.member)) continue;
+    if (!was_voter(peer.member) || !superseded_by(configuration, peer.member)) continue;
     base::Writer body;
     body.u64(index.value);
     body.blob(raft::encode(configuration));

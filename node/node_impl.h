@@ -183,6 +183,7 @@ class NodeImpl final : public Node {
   void check_joined();
   void check_members();
   void tell_superseded();
+  [[nodiscard]] bool was_voter(base::Member member) const;
   std::optional<Forwards::Target> forward_target();
   bool send_forward(base::NodeId leader, Forward forward);
   void take_forward(Forward forward, Execution::Reply reply);

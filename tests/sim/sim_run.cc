@@ -16,6 +16,7 @@ using base::NodeId;
 
 constexpr std::uint64_t kWorkloadStream = 1;
 constexpr std::uint64_t kFaultStream = 2;
+constexpr int kWipesMax = 3;
 constexpr std::uint32_t kBreakPpm = 3000;   // in every third run connections also break by themselves
 
 class Run {
@@ -116,7 +117,7 @@ class Run {
         break;
       case 5:
         cluster_.log("node " + std::to_string(id.value) + " will crash at a disk operation");
-        cluster_.disk(id).crash_at(1 + faults_.below(200));
+        cluster_.disk(id).crash_at(1 + faults_.below(40));
         restart_later(id, later);
         break;
       case 6: split(); break;
@@ -133,7 +134,13 @@ class Run {
         after(later, [this, id] { cluster_.scheduler().resume(id); });
         break;
       case 10: slow_disk(id, later); break;
-      case 11: wipe(id, later); break;
+      case 11:
+        if (wiped_ < kWipesMax && faults_.chance(1, 4)) {
+          heal();
+          cluster_.run_until([&] { return recovered(); }, 20 * kSecond);
+        }
+        wipe(id, later);
+        break;
       case 12:
         if (const NodeId other = any(faults_); other != id) {
           cluster_.network().clog(id, other, cluster_.scheduler().now() + later);
@@ -170,7 +177,7 @@ class Run {
   }
   // Only what the documentation promises to survive: everybody else is an established voter, up, and has everything.
   void wipe(NodeId id, Micros later) {
-    if (!ok() || cluster_.ids().size() < 3 || wiped_ > 2) return;
+    if (!ok() || cluster_.ids().size() < 3 || wiped_ >= kWipesMax) return;
     const NodeId leader = cluster_.leader();
     if (!leader) return;
     const node::NodeStatus status = cluster_.node(leader)->status();
@@ -205,13 +212,9 @@ class Run {
 
   // --- the second phase ---------------------------------------------------------------------------------------------------------
   bool recovered() {
-    for (const NodeId id : cluster_.ids()) {
-      if (!cluster_.up(id)) {
-        cluster_.start(id);
-        return false;
-      }
+    cluster_.start_all();
+    for (const NodeId id : cluster_.ids())
       if (!cluster_.healthy(id)) return false;
-    }
     const NodeId leader = cluster_.leader();
     if (!leader) return false;
     const node::NodeStatus status = cluster_.node(leader)->status();
