@@ -7,7 +7,7 @@ namespace exec {
 namespace {
 
 TEST(Json, Statements_TextAndArrays_AreRead) {
-  const auto statements = statements_of_json(R"(["DELETE FROM t", ["INSERT INTO t VALUES (?,?,?,?)", null, 2.5, "x", {"$blob":"AP8="}]])");
+  const auto statements = statements_of_json(R"x(["DELETE FROM t", ["INSERT INTO t VALUES (?,?,?,?)", null, 2.5, "x", {"$blob":"AP8="}]])x");
   ASSERT_TRUE(statements);
   ASSERT_EQ(statements->size(), 2u);
   const auto& params = (*statements)[1].params;
@@ -18,13 +18,13 @@ TEST(Json, Statements_TextAndArrays_AreRead) {
 }
 
 TEST(Json, Statements_WrongElement_ErrorNamesIt) {
-  const auto result = statements_of_json(R"([["INSERT INTO t VALUES (?)", [1]]])");
+  const auto result = statements_of_json(R"x([["INSERT INTO t VALUES (?)", [1]]])x");
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, base::Code::kArgument);
   EXPECT_NE(result.error().message.find("statement [0] parameter 1"), std::string::npos) << result.error().message;
   EXPECT_FALSE(statements_of_json("{}"));
   EXPECT_FALSE(statements_of_json("not json"));
-  EXPECT_FALSE(values_of_json(R"([{"$blob":"A==="}])"));
+  EXPECT_FALSE(values_of_json(R"x([{"$blob":"A==="}])x"));
   EXPECT_FALSE(values_of_json("[18446744073709551615]"));
 }
 
