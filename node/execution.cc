@@ -305,7 +305,8 @@ void Execution::tick() {
   if (!term_) return;
   for (auto& [name, waiting] : creating_) {
     while (!waiting.empty() && waiting.front().deadline <= now) {
-      refuse(waiting.front().request.origin, base::make_error(Code::kTimeout, "the database could not be created in time; the statement was not applied"));
+      refuse(waiting.front().request.origin,
+             base::make_error(Code::kTimeout, "the database could not be created in time; the statement was not applied"));
       waiting.pop_front();
     }
   }

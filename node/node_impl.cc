@@ -156,8 +156,8 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
     for (const auto& [id, database] : ledger_.databases()) names_[database.name] = id;
   }
   for (const Decision& decision : recovered.decisions) apply_->enqueue(decision);
-  apply_->set_decided(recovered.restored.applied);
-  commit_index_ = recovered.restored.applied.value;
+  apply_->set_decided(ledger_.at().index);
+  commit_index_ = ledger_.at().index.value;
   applied_index_ = apply_->applied().value;
   if (recovered.restored.applied > Index{}) bootstrap_->set_committed();
   if (holds_entry) restored_ = std::move(recovered.restored);

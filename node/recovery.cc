@@ -112,7 +112,8 @@ Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages:
   restored.entries = std::move(log.entries);
   restored.sizes = std::move(log.sizes);
   const Index last = restored.entries.empty() ? log.floor.index : restored.entries.back().id.index;
-  if (meta.catalogue.at.index < log.floor.index || meta.catalogue.at.index > last)
+  // A damaged log may end before the catalogue: what is missing comes again from a peer and is known to be decided (R12).
+  if (meta.catalogue.at.index < log.floor.index || (meta.catalogue.at.index > last && !opened.damage))
     return base::make_error(Code::kCorrupt, "the catalogue in the meta file is of entry " + std::to_string(meta.catalogue.at.index.value) +
                                                 ", which is not in the log");
   if (opened.damage) {
@@ -148,7 +149,7 @@ Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages:
     }
     out.databases.push_back(std::move(database));
   }
-  restored.applied = committed;
+  restored.applied = std::min(committed, last);
 
   out.ledger = Ledger(meta.catalogue);
   HQL_TRY(scan(*opened.log, from, committed, [&out](const Entry& entry) {
