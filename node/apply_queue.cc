@@ -24,7 +24,8 @@ constexpr std::uint64_t kFrameHeader = 24;
 ApplyQueue::ApplyQueue(base::Env& env, base::Lane& loop, base::Lane& apply, pages::ImageFactory& factory, Hooks hooks)
     : env_(env), loop_(loop), apply_(apply), factory_(factory), hooks_(std::move(hooks)) {}
 
-void ApplyQueue::add_opened(const Ledger::Database& database, SharedImage image, pages::ImageState state, base::LogId applied) {
+void ApplyQueue::add_opened(const Ledger::Database& database, SharedImage image, pages::ImageState state,
+                            base::LogId applied) {
   Database& entry = databases_[database.id];
   entry.name = database.name;
   entry.page_size = database.page_size;
@@ -39,7 +40,8 @@ void ApplyQueue::set_decided(Index index) { decided_ = index; }
 
 void ApplyQueue::enqueue(const Decision& decision) {
   decided_ = decision.id.index;
-  const bool wanted = decision.effect == Effect::kPublish || decision.effect == Effect::kCreate || decision.effect == Effect::kDrop;
+  const bool wanted =
+      decision.effect == Effect::kPublish || decision.effect == Effect::kCreate || decision.effect == Effect::kDrop;
   if (!wanted) return;
   Database& database = databases_[decision.db];
   if (decision.effect == Effect::kCreate) {
@@ -47,7 +49,8 @@ void ApplyQueue::enqueue(const Decision& decision) {
     database.name = decision.name;
     publish_table();
   }
-  if (decision.effect == Effect::kPublish && decision.id.index <= database.applied.index) return;  // recovered with the file
+  if (decision.effect == Effect::kPublish && decision.id.index <= database.applied.index)
+    return;  // recovered with the file
   if (database.stopped && decision.effect != Effect::kDrop) return;
   Item item{decision.id, decision.effect, decision.header, decision.payload, decision.parts, 0};
   const std::size_t size = decision.payload ? decision.payload->size() : 0;
@@ -62,9 +65,7 @@ void ApplyQueue::enqueue(const Decision& decision) {
   pump(decision.db);
 }
 
-Index ApplyQueue::applied() const {
-  return outstanding_.empty() ? decided_ : Index{outstanding_.begin()->value - 1};
-}
+Index ApplyQueue::applied() const { return outstanding_.empty() ? decided_ : Index{outstanding_.begin()->value - 1}; }
 
 SharedImage ApplyQueue::image(DatabaseId id) const {
   const auto it = databases_.find(id);
@@ -106,9 +107,14 @@ void ApplyQueue::pump(DatabaseId id) {
   Item& item = database.items.front();
   database.busy = true;
   switch (item.effect) {
-    case Effect::kCreate: create(id, item); return;
-    case Effect::kDrop: drop(id); return;
-    default: break;
+    case Effect::kCreate:
+      create(id, item);
+      return;
+    case Effect::kDrop:
+      drop(id);
+      return;
+    default:
+      break;
   }
   if (payloads_ready(id, item)) publish(id, item);
 }
@@ -141,7 +147,8 @@ bool ApplyQueue::payloads_ready(DatabaseId id, Item& item) {
       }
     }
     if (!found) {
-      done(id, entries ? base::make_error(Code::kCorrupt, "the log no longer holds entry " + std::to_string(waiting.id.index.value))
+      done(id, entries ? base::make_error(Code::kCorrupt,
+                                          "the log no longer holds entry " + std::to_string(waiting.id.index.value))
                        : entries.error());
       return;
     }

@@ -25,7 +25,7 @@ using SharedImage = std::shared_ptr<pages::DatabaseImage>;
 struct ImageRow {
   base::DatabaseId id;
   std::string name;
-  SharedImage image;           // null: it could not be opened; see `state`
+  SharedImage image;  // null: it could not be opened; see `state`
   pages::ImageState state = pages::ImageState::kOk;
 };
 
@@ -35,8 +35,8 @@ class ApplyQueue {
     std::function<void(base::Index first, base::Index last, std::size_t bytes_max,
                        std::function<void(base::Result<std::vector<base::Entry>>)>)>
         read_log;
-    std::function<void()> progressed;                                                     // applied() or a database changed
-    std::function<void(const std::string& name, const base::Error&)> stopped;             // this database applies no more
+    std::function<void()> progressed;                                          // applied() or a database changed
+    std::function<void(const std::string& name, const base::Error&)> stopped;  // this database applies no more
   };
   ApplyQueue(base::Env& env, base::Lane& loop, base::Lane& apply, pages::ImageFactory& factory, Hooks hooks);
 
@@ -66,7 +66,7 @@ class ApplyQueue {
     pages::TxHeader header;
     base::SharedBytes payload;
     std::vector<PartRef> parts;
-    std::size_t bytes = 0;     // counted in kept_bytes_
+    std::size_t bytes = 0;  // counted in kept_bytes_
   };
   struct Database {
     std::string name;

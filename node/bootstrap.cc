@@ -55,13 +55,20 @@ base::Result<BootstrapMessage> decode_bootstrap(base::ByteView body) {
 std::string to_string(const BootstrapMessage& message) {
   switch (message.kind) {
     case BootstrapKind::kState:
-      return "state cluster=" + text(message.cluster) + " promise=" + text(message.promise) + (message.committed ? " committed" : "");
-    case BootstrapKind::kPrepare: return "prepare " + text(message.ballot);
-    case BootstrapKind::kPromise: return "promise " + text(message.ballot);
-    case BootstrapKind::kRefuse: return "refuse promise=" + text(message.promise);
-    case BootstrapKind::kFirst: return "first " + text(message.cluster) + (message.committed ? " committed" : "");
-    case BootstrapKind::kInvite: return "invite " + text(message.cluster) + (message.committed ? " committed" : "");
-    case BootstrapKind::kOver: return "over found=" + text(message.cluster);
+      return "state cluster=" + text(message.cluster) + " promise=" + text(message.promise) +
+             (message.committed ? " committed" : "");
+    case BootstrapKind::kPrepare:
+      return "prepare " + text(message.ballot);
+    case BootstrapKind::kPromise:
+      return "promise " + text(message.ballot);
+    case BootstrapKind::kRefuse:
+      return "refuse promise=" + text(message.promise);
+    case BootstrapKind::kFirst:
+      return "first " + text(message.cluster) + (message.committed ? " committed" : "");
+    case BootstrapKind::kInvite:
+      return "invite " + text(message.cluster) + (message.committed ? " committed" : "");
+    case BootstrapKind::kOver:
+      return "over found=" + text(message.cluster);
   }
   return "?";
 }
@@ -120,7 +127,8 @@ void Bootstrap::peer_up(Member peer, const Ballot& cluster, const Ballot& promis
   peers_[peer.id] = {peer, cluster, promise, false};
   if (round_) {
     const auto asked = round_->asked.find(peer.id);
-    if (asked != round_->asked.end() && asked->second != peer) give_up("node " + std::to_string(peer.id.value) + " came back as another");
+    if (asked != round_->asked.end() && asked->second != peer)
+      give_up("node " + std::to_string(peer.id.value) + " came back as another");
   }
   send_state(peer.id);
   if (cluster) found(cluster);
@@ -247,14 +255,17 @@ void Bootstrap::step(Member from, const BootstrapMessage& message) {
       if (peer.cluster) found(peer.cluster);
       if (belongs() && !peer.cluster) help(peer);
       return;
-    case BootstrapKind::kPrepare: on_prepare(peer, message); return;
+    case BootstrapKind::kPrepare:
+      on_prepare(peer, message);
+      return;
     case BootstrapKind::kPromise:
       peer.promise = message.ballot;
       on_promise(peer, message);
       return;
     case BootstrapKind::kRefuse:
       peer.promise = message.promise;
-      if (round_ && message.promise >= round_->ballot) give_up("node " + std::to_string(from.id.value) + " promised a higher one");
+      if (round_ && message.promise >= round_->ballot)
+        give_up("node " + std::to_string(from.id.value) + " promised a higher one");
       return;
     case BootstrapKind::kFirst:
       peer.cluster = message.cluster;

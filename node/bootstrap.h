@@ -37,7 +37,7 @@ struct BootstrapMessage {
   Ballot ballot;
   Ballot promise;
   Ballot cluster;
-  bool committed = false;      // the cluster has committed an entry
+  bool committed = false;  // the cluster has committed an entry
   std::optional<raft::Configuration> configuration;
 };
 base::Bytes encode(const BootstrapMessage& message);
@@ -49,9 +49,9 @@ class Bootstrap {
  public:
   struct Options {
     base::Member self;
-    std::vector<raft::MemberInfo> nodes;   // every configured node with addresses; incarnations are ignored
-    Ballot promise;                        // durable
-    Ballot cluster;                        // {}: empty
+    std::vector<raft::MemberInfo> nodes;       // every configured node with addresses; incarnations are ignored
+    Ballot promise;                            // durable
+    Ballot cluster;                            // {}: empty
     std::optional<raft::Configuration> first;  // the first entry, when this node belongs
   };
   struct Send {
@@ -60,15 +60,15 @@ class Bootstrap {
   };
   struct Actions {
     std::vector<Send> sends;
-    std::optional<Ballot> persist_promise;   // then promise_durable()
+    std::optional<Ballot> persist_promise;  // then promise_durable()
     struct First {
       Ballot cluster;
       raft::Configuration configuration;
     };
-    std::optional<First> persist_first;      // the meta file's cluster, then entry 1; then first_durable()
-    std::optional<Ballot> join;              // an empty log that follows this cluster; then entry_held() with the first entry
-    bool leave = false;                      // forget the cluster that was being joined (no entry of it is held)
-    std::vector<std::string> notes;          // for the event list
+    std::optional<First> persist_first;  // the meta file's cluster, then entry 1; then first_durable()
+    std::optional<Ballot> join;      // an empty log that follows this cluster; then entry_held() with the first entry
+    bool leave = false;              // forget the cluster that was being joined (no entry of it is held)
+    std::vector<std::string> notes;  // for the event list
   };
 
   explicit Bootstrap(Options options);
@@ -76,12 +76,12 @@ class Bootstrap {
   void peer_up(base::Member peer, const Ballot& cluster, const Ballot& promise);
   void peer_down(base::NodeId peer);
   void step(base::Member from, const BootstrapMessage& message);
-  void tick();                                // resends; starts rounds
+  void tick();  // resends; starts rounds
   void promise_durable(const Ballot& ballot);
   void first_durable();
-  void entry_held();                          // a joining node holds its first entry
-  void set_committed();                       // this cluster has committed an entry, as seen here
-  void force();                               // the operator: do without the nodes that are not connected
+  void entry_held();     // a joining node holds its first entry
+  void set_committed();  // this cluster has committed an entry, as seen here
+  void force();          // the operator: do without the nodes that are not connected
   Actions take_actions();
 
   [[nodiscard]] bool belongs() const { return static_cast<bool>(cluster_); }
@@ -103,12 +103,12 @@ class Bootstrap {
   struct Round {
     Ballot ballot;
     bool durable = false;
-    std::map<base::NodeId, base::Member> asked;   // who must promise
+    std::map<base::NodeId, base::Member> asked;  // who must promise
     std::set<base::NodeId> promised;
   };
   void send(base::NodeId to, BootstrapMessage message);
   void send_state(base::NodeId to);
-  void help(const Peer& peer);                     // what a node that belongs does for an empty one
+  void help(const Peer& peer);  // what a node that belongs does for an empty one
   void start_round();
   void give_up(const std::string& why);
   void found(const Ballot& cluster);
@@ -122,18 +122,18 @@ class Bootstrap {
   void on_invite(const BootstrapMessage& message);
 
   Options options_;
-  Ballot promise_;                     // durable
-  std::optional<Ballot> promising_;    // being made durable
+  Ballot promise_;                   // durable
+  std::optional<Ballot> promising_;  // being made durable
   std::optional<base::NodeId> promise_for_;
   Ballot cluster_;
   std::optional<raft::Configuration> first_;
-  std::optional<Actions::First> taking_;   // being made durable
+  std::optional<Actions::First> taking_;  // being made durable
   Ballot joining_;
-  Ballot admitted_;                    // by name; a later promise cancels it
-  Ballot found_;                       // a cluster that exists, for kOver
+  Ballot admitted_;  // by name; a later promise cancels it
+  Ballot found_;     // a cluster that exists, for kOver
   bool committed_ = false;
   bool forced_ = false;
-  std::uint64_t highest_number_ = 0;   // seen anywhere
+  std::uint64_t highest_number_ = 0;  // seen anywhere
   std::optional<Round> round_;
   std::map<base::NodeId, Peer> peers_;
   Actions actions_;

@@ -106,7 +106,8 @@ std::string mismatch(const std::optional<Identity>& id, const std::optional<Meta
   if (!id) return "the id file is missing or damaged";
   if (!meta) return "the meta file is missing or damaged";
   if (!log_there) return "the log is missing";
-  if (id->incarnation != meta->incarnation || id->node != meta->node) return "id file and meta file are of different lives";
+  if (id->incarnation != meta->incarnation || id->node != meta->node)
+    return "id file and meta file are of different lives";
   return "";
 }
 
@@ -129,7 +130,8 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
   const base::NodeId found = id ? id->node : meta ? meta->node : base::NodeId{};
   if (found && found != config.node_id)
     return base::make_error(Code::kConfig, dir + " belongs to node " + std::to_string(found.value) + ", node_id is " +
-                                               std::to_string(config.node_id.value) + "; each node needs its own data_dir");
+                                               std::to_string(config.node_id.value) +
+                                               "; each node needs its own data_dir");
 
   std::vector<std::string> notes;
   // Nothing, or what a crash during the very first start left: no id file, and a log (if any) that holds nothing.

@@ -18,9 +18,9 @@ namespace node {
 struct DataDir {
   std::string path;
   std::unique_ptr<MetaFile> meta_file;
-  Meta meta;                        // boot already counted and durable
+  Meta meta;  // boot already counted and durable
   wal::Opened opened;
-  std::vector<std::string> notes;   // what was set aside and why; for the event list
+  std::vector<std::string> notes;  // what was set aside and why; for the event list
 };
 
 // The incarnation is one only when the id file, the meta file and the log say the same; otherwise a new one begins with an empty log and

@@ -12,8 +12,8 @@ using base::Index;
 using base::Result;
 using base::Status;
 
-constexpr std::size_t kCommittedReadMax = std::size_t{4} << 20;     // payload bytes of one read for the applier
-constexpr base::Micros kFullRetry = 200 * base::kMillisecond;  // a full log is asked again this often
+constexpr std::size_t kCommittedReadMax = std::size_t{4} << 20;  // payload bytes of one read for the applier
+constexpr base::Micros kFullRetry = 200 * base::kMillisecond;    // a full log is asked again this often
 
 wal::Append to_append(const raft::PersistJob& job) {
   wal::Append append;
@@ -171,7 +171,8 @@ void Driver::drain_committed() {
   draining_ = false;
 }
 
-void Driver::read_log(Index first, Index last, std::size_t bytes_max, std::function<void(Result<std::vector<Entry>>)> done) {
+void Driver::read_log(Index first, Index last, std::size_t bytes_max,
+                      std::function<void(Result<std::vector<Entry>>)> done) {
   log_lane_.post([this, first, last, bytes_max, done = std::move(done)]() mutable {
     auto entries = std::make_shared<Result<std::vector<Entry>>>(log_.read(base::Group::kData, first, last, bytes_max));
     loop_.post([entries, done = std::move(done)] { done(std::move(*entries)); });

@@ -22,11 +22,11 @@ class Driver {
  public:
   struct Hooks {
     std::function<void(const raft::Message&)> send;
-    std::function<void(base::Entry)> committed;                // in order, with payload
+    std::function<void(base::Entry)> committed;  // in order, with payload
     std::function<void(const raft::ReadResult&)> read;
     std::function<void()> status_changed;
-    std::function<void(const base::Error&)> failed;            // the log is poisoned, or cannot be read: the node is at its end
-    std::function<void(bool full)> full_changed;               // the log refuses (disk full), or accepts again
+    std::function<void(const base::Error&)> failed;  // the log is poisoned, or cannot be read: the node is at its end
+    std::function<void(bool full)> full_changed;     // the log refuses (disk full), or accepts again
   };
   Driver(base::Env& env, base::Lane& loop, base::Lane& log_lane, wal::Log& log, Hooks hooks);
 
@@ -70,7 +70,7 @@ class Driver {
   bool pump_again_ = false;
   bool halted_ = false;
   bool full_ = false;
-  std::vector<raft::PersistJob> pending_;     // collected while a batch is in flight
+  std::vector<raft::PersistJob> pending_;  // collected while a batch is in flight
   std::vector<raft::PersistJob> writing_;
   std::shared_ptr<std::vector<wal::Append>> appends_;
   bool in_flight_ = false;

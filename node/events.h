@@ -13,7 +13,7 @@ namespace node {
 
 class Events {
  public:
-  static constexpr std::size_t kKeptMax = 1000;   // older ones are dropped
+  static constexpr std::size_t kKeptMax = 1000;  // older ones are dropped
   explicit Events(base::Env& env) : env_(env) {}
 
   void add(std::string kind, std::string text) {

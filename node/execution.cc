@@ -27,9 +27,12 @@ bool passing(const Error& error) {
     case Code::kBusy:
     case Code::kTimeout:
     case Code::kNotLeader:
-    case Code::kNoQuorum: return true;
-    case Code::kSql: return (error.sqlite_code & 0xFF) == base::code_info(Code::kBusy).sqlite;
-    default: return false;
+    case Code::kNoQuorum:
+      return true;
+    case Code::kSql:
+      return (error.sqlite_code & 0xFF) == base::code_info(Code::kBusy).sqlite;
+    default:
+      return false;
   }
 }
 
@@ -136,7 +139,8 @@ void Execution::enqueue(const std::string& database, Queued queued) {
   }
   Lane& lane = lanes_[found->id];
   if (lane.queued_bytes + queued.request.body.size() > kQueuedBytesMax) {
-    refuse(queued.request.origin, base::make_error(Code::kBusy, "too many statements wait for database " + database + "; not applied"));
+    refuse(queued.request.origin,
+           base::make_error(Code::kBusy, "too many statements wait for database " + database + "; not applied"));
     return;
   }
   lane.queued_bytes += queued.request.body.size();
@@ -169,7 +173,8 @@ void Execution::dropped(DatabaseId db) {
   const std::deque<Queued> queue = std::move(it->second.queue);
   it->second.queue.clear();
   it->second.queued_bytes = 0;
-  for (const Queued& queued : queue) refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
+  for (const Queued& queued : queue)
+    refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
   if (!it->second.running) lanes_.erase(db);
 }
 
@@ -190,7 +195,8 @@ void Execution::pump(DatabaseId db) {
     if (!batch.empty() && bytes + size > kBatchBytesMax) break;
     lane.queued_bytes -= size;
     if (next.deadline <= now) {
-      refuse(next.request.origin, base::make_error(Code::kTimeout, "the deadline passed before the statement was run; not applied"));
+      refuse(next.request.origin,
+             base::make_error(Code::kTimeout, "the deadline passed before the statement was run; not applied"));
     } else {
       bytes += size;
       requests.push_back(next.request);
@@ -203,9 +209,10 @@ void Execution::pump(DatabaseId db) {
   if (!lane.executor) lane.executor = factory_.make(database->name, db);
   lane.running = true;
   lane.running_term = term_;
-  lane.executor->run(std::move(requests), [this, db, term = term_, batch = std::move(batch)](BatchResult result) mutable {
-    finished(db, term, std::move(batch), std::move(result));
-  });
+  lane.executor->run(std::move(requests),
+                     [this, db, term = term_, batch = std::move(batch)](BatchResult result) mutable {
+                       finished(db, term, std::move(batch), std::move(result));
+                     });
 }
 
 void Execution::finished(DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result) {
@@ -218,7 +225,8 @@ void Execution::finished(DatabaseId db, base::Term term, std::vector<Queued> bat
     return;
   }
   if (hooks_.ledger().find(db) == nullptr) {
-    for (const Queued& queued : batch) refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
+    for (const Queued& queued : batch)
+      refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
     lanes_.erase(it);
     return;
   }
@@ -305,8 +313,9 @@ void Execution::tick() {
   if (!term_) return;
   for (auto& [name, waiting] : creating_) {
     while (!waiting.empty() && waiting.front().deadline <= now) {
-      refuse(waiting.front().request.origin,
-             base::make_error(Code::kTimeout, "the database could not be created in time; the statement was not applied"));
+      refuse(
+          waiting.front().request.origin,
+          base::make_error(Code::kTimeout, "the database could not be created in time; the statement was not applied"));
       waiting.pop_front();
     }
   }

@@ -24,11 +24,11 @@ class Execution {
   struct Hooks {
     std::function<base::Micros()> now;
     std::function<const Ledger&()> ledger;
-    std::function<bool(base::DatabaseId)> ready;                         // its image is open here
-    std::function<void(const std::string& name)> create;                 // propose the database; database_ready() follows
+    std::function<bool(base::DatabaseId)> ready;          // its image is open here
+    std::function<void(const std::string& name)> create;  // propose the database; database_ready() follows
     std::function<void(std::function<void(base::Result<base::Index>)>)> read_index;
-    std::function<base::Status()> may_take;                              // kFull, kStopped, ...
-    std::function<void(base::Micros, base::Task)> after;                 // a delay
+    std::function<base::Status()> may_take;               // kFull, kStopped, ...
+    std::function<void(base::Micros, base::Task)> after;  // a delay
   };
   Execution(ExecutorFactory& factory, Hooks hooks) : factory_(factory), hooks_(std::move(hooks)) {}
 
@@ -61,9 +61,9 @@ class Execution {
     std::size_t queued_bytes = 0;
     bool running = false;
     base::Term running_term;
-    std::size_t batch_max = 0;         // 0: kBatchCountMax; 1 after a batch that was too large
+    std::size_t batch_max = 0;  // 0: kBatchCountMax; 1 after a batch that was too large
   };
-  struct UnchangedBatch {              // answered when the read index is known to be in its snapshot
+  struct UnchangedBatch {  // answered when the read index is known to be in its snapshot
     base::DatabaseId db;
     base::Term term;
     base::Index read;
@@ -85,9 +85,10 @@ class Execution {
 
   ExecutorFactory& factory_;
   Hooks hooks_;
-  base::Term term_;                                     // 0: not active
+  base::Term term_;  // 0: not active
   std::map<base::Origin, Taken> taken_;
-  std::map<base::Incarnation, std::pair<std::uint64_t, std::uint64_t>> lowest_;  // (boot, lowest pending sequence) of each origin node
+  std::map<base::Incarnation, std::pair<std::uint64_t, std::uint64_t>>
+      lowest_;  // (boot, lowest pending sequence) of each origin node
   std::map<base::DatabaseId, Lane> lanes_;
   std::map<std::string, std::deque<Queued>> creating_;  // by name: the database does not exist yet
   std::vector<UnchangedBatch> unchanged_;

@@ -16,8 +16,8 @@
 namespace node {
 
 struct ExecuteRequest {
-  base::Origin origin;        // of the caller's node; unique (R7)
-  base::Bytes body;           // exec/request.h
+  base::Origin origin;  // of the caller's node; unique (R7)
+  base::Bytes body;     // exec/request.h
 };
 
 struct ExecuteResult {
@@ -28,9 +28,9 @@ struct ExecuteResult {
 struct BatchResult {
   // kCommitted: one entry carried all; kNotApplied with no error and empty id: the batch changed nothing (no entry was made).
   vfs::Outcome outcome;
-  bool changed = false;                 // an entry was proposed
-  base::LogId snapshot;                 // last transaction of the database that the batch saw
-  std::vector<ExecuteResult> results;   // one per request, same order; meaningful when committed or nothing changed
+  bool changed = false;                // an entry was proposed
+  base::LogId snapshot;                // last transaction of the database that the batch saw
+  std::vector<ExecuteResult> results;  // one per request, same order; meaningful when committed or nothing changed
 };
 
 class Executor {

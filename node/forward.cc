@@ -9,8 +9,8 @@ namespace {
 
 using base::Code;
 
-constexpr base::Micros kRepeatAfter = 2 * base::kSecond;      // an unanswered request is sent again within its term
-constexpr base::Micros kRowsWait = 2 * base::kSecond;         // the full answer of a request that the log already shows
+constexpr base::Micros kRepeatAfter = 2 * base::kSecond;  // an unanswered request is sent again within its term
+constexpr base::Micros kRowsWait = 2 * base::kSecond;     // the full answer of a request that the log already shows
 constexpr base::Micros kMinimumTime = 10 * base::kMillisecond;
 
 }  // namespace
@@ -79,7 +79,8 @@ void Forwards::on_reply(const ForwardReply& reply) {
       // An outcome only from the leader of the very term it was last sent in.
       if (pending.sent && pending.term == reply.term && !pending.logged) finish(it, reply.error);
       return;
-    case ForwardVerdict::kNotYours: return;
+    case ForwardVerdict::kNotYours:
+      return;
   }
 }
 
@@ -173,8 +174,9 @@ void Forwards::tick() {
     } else if (pending.result) {
       finish(it, std::move(*pending.result));  // committed for sure; only this node's copy is behind
     } else if (pending.sent) {
-      finish(it, base::make_error(Code::kUnknownOutcome,
-                                  "the deadline passed before the leader answered; whether the statement was applied is not known"));
+      finish(it, base::make_error(
+                     Code::kUnknownOutcome,
+                     "the deadline passed before the leader answered; whether the statement was applied is not known"));
     } else {
       finish(it, hooks_.no_leader());
     }
@@ -187,7 +189,8 @@ void Forwards::abandon(const base::Error& why) {
     if (it->second.result) {
       finish(it, std::move(*it->second.result));
     } else if (it->second.sent && !it->second.error) {
-      finish(it, base::make_error(Code::kUnknownOutcome, why.message + "; whether the statement was applied is not known"));
+      finish(it,
+             base::make_error(Code::kUnknownOutcome, why.message + "; whether the statement was applied is not known"));
     } else {
       finish(it, it->second.error ? *it->second.error : why);
     }

@@ -19,14 +19,14 @@ class Forwards {
  public:
   struct Target {
     base::Term term;
-    base::NodeId leader;   // may be this node
+    base::NodeId leader;  // may be this node
   };
   struct Hooks {
-    std::function<std::optional<Target>()> target;                     // the leader, when one is known and reachable
-    std::function<bool(base::NodeId leader, Forward)> send;            // false: it surely did not leave
+    std::function<std::optional<Target>()> target;           // the leader, when one is known and reachable
+    std::function<bool(base::NodeId leader, Forward)> send;  // false: it surely did not leave
     std::function<base::Index()> applied;
     std::function<base::Micros()> now;
-    std::function<base::Error()> no_leader;                            // why nothing can be sent, for people
+    std::function<base::Error()> no_leader;  // why nothing can be sent, for people
   };
   using Done = std::function<void(base::Result<ExecuteReply>)>;
 
@@ -52,26 +52,26 @@ class Forwards {
     base::Bytes body;
     base::Micros deadline = 0;
     Done done;
-    bool sent = false;               // in `term`, outcome open
+    bool sent = false;  // in `term`, outcome open
     base::Term term;
     base::NodeId leader;
     base::Micros sent_at = 0;
-    std::optional<ExecuteReply> logged;   // seen in the log: committed, with the small result
+    std::optional<ExecuteReply> logged;  // seen in the log: committed, with the small result
     base::Micros logged_at = 0;
-    std::optional<ExecuteReply> result;   // answered when applied() reaches `apply_through`
-    std::optional<base::Error> error;     // the request's own error, likewise
+    std::optional<ExecuteReply> result;  // answered when applied() reaches `apply_through`
+    std::optional<base::Error> error;    // the request's own error, likewise
     base::Index apply_through;
   };
   using Iterator = std::map<std::uint64_t, Pending>::iterator;
   void try_send(Iterator it);
-  void settle(Iterator it);            // answers it when its result may be seen
+  void settle(Iterator it);  // answers it when its result may be seen
   void finish(Iterator it, base::Result<ExecuteReply> result);
   void use_logged(Pending& pending);
 
   base::Incarnation incarnation_;
   std::uint64_t boot_;
   Hooks hooks_;
-  std::map<std::uint64_t, Pending> pending_;   // by sequence
+  std::map<std::uint64_t, Pending> pending_;  // by sequence
 };
 
 }  // namespace node

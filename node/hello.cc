@@ -70,8 +70,8 @@ base::Bytes encode(const Hello& hello) {
 Result<Hello> decode_hello(base::ByteView bytes) {
   Reader in(bytes);
   if (const auto version = in.u8(); version != kWireVersion)
-    return base::make_error(Code::kProtocol, "the peer speaks node protocol " + std::to_string(version) + ", this node " +
-                                                 std::to_string(kWireVersion));
+    return base::make_error(Code::kProtocol, "the peer speaks node protocol " + std::to_string(version) +
+                                                 ", this node " + std::to_string(kWireVersion));
   Hello hello;
   hello.incarnation = base::Incarnation{in.u64()};
   hello.boot = in.u64();

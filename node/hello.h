@@ -21,7 +21,7 @@ inline constexpr std::uint8_t kWireVersion = 1;
 struct Hello {
   base::Incarnation incarnation;
   std::uint64_t boot = 0;
-  Ballot cluster;              // {} = empty node: it holds no first entry (DESIGN 6.2)
+  Ballot cluster;  // {} = empty node: it holds no first entry (DESIGN 6.2)
   Ballot promise;
   base::Term term;
   base::LogId last;
@@ -34,12 +34,12 @@ std::uint64_t nodes_hash(const Config& config);
 
 enum class FrameKind : std::uint8_t {
   kRaft = 1,
-  kForward = 2,         // execute on the leader
+  kForward = 2,  // execute on the leader
   kForwardReply = 3,
   kBootstrap = 4,
-  kControl = 5,         // create, drop, transfer: asked of the leader
+  kControl = 5,  // create, drop, transfer: asked of the leader
   kControlReply = 6,
-  kSuperseded = 7,      // another incarnation has the receiver's place, by a committed configuration
+  kSuperseded = 7,  // another incarnation has the receiver's place, by a committed configuration
 };
 
 struct Frame {
@@ -54,7 +54,7 @@ base::Result<Frame> parse_frame(base::ByteView bytes);
 
 // An origin asks the leader to execute; R7. The leader may forget what it took of this origin below `lowest_pending`.
 struct Forward {
-  base::Term term;             // of the leader it is meant for
+  base::Term term;  // of the leader it is meant for
   base::Origin origin;
   std::uint64_t lowest_pending = 0;
   std::uint32_t timeout_ms = 0;
@@ -65,17 +65,17 @@ base::Bytes encode(const Forward& forward);
 base::Result<Forward> decode_forward(base::ByteView body);
 
 enum class ForwardVerdict : std::uint8_t {
-  kDone = 1,           // executed; `committed` is empty when nothing changed
-  kFailed = 2,         // the request's own error, after the batch's outcome
-  kRefused = 3,        // surely not applied and never will be, by the leader of `term` (R7)
-  kNotYours = 4,       // not the leader of `term`: the log decides
+  kDone = 1,      // executed; `committed` is empty when nothing changed
+  kFailed = 2,    // the request's own error, after the batch's outcome
+  kRefused = 3,   // surely not applied and never will be, by the leader of `term` (R7)
+  kNotYours = 4,  // not the leader of `term`: the log decides
 };
 struct ForwardReply {
   base::Origin origin;
   base::Term term;
   ForwardVerdict verdict = ForwardVerdict::kDone;
   base::LogId committed;
-  base::Index apply_through;   // answer when this much is applied here (read your writes)
+  base::Index apply_through;  // answer when this much is applied here (read your writes)
   base::Error error;
   base::Bytes body;
 };
@@ -85,12 +85,12 @@ base::Result<ForwardReply> decode_forward_reply(base::ByteView body);
 enum class ControlKind : std::uint8_t { kCreate = 1, kDrop = 2, kTransfer = 3 };
 struct Control {
   ControlKind kind = ControlKind::kCreate;
-  std::uint64_t token = 0;     // echoed in the reply
-  base::Bytes body;            // kCreate: a CreateDatabase entry; kDrop: the name; kTransfer: node id u64
+  std::uint64_t token = 0;  // echoed in the reply
+  base::Bytes body;         // kCreate: a CreateDatabase entry; kDrop: the name; kTransfer: node id u64
 };
 base::Bytes encode(const Control& control);
 base::Result<Control> decode_control(base::ByteView body);
-struct ControlReply {          // only refusals are answered: success is seen in the log
+struct ControlReply {  // only refusals are answered: success is seen in the log
   std::uint64_t token = 0;
   base::Error error;
 };

@@ -11,7 +11,9 @@ using base::MutexLock;
 void Leases::grant_next(Cell& cell, Calls& calls) {
   if (!term_ || cell.holder || cell.undecided || cell.waiters.empty()) return;
   cell.holder = base::LeaseId{++last_lease_};
-  calls.push_back([done = std::move(cell.waiters.front().done), grant = vfs::Grant{term_, cell.holder, cell.last}] { done(grant); });
+  calls.push_back([done = std::move(cell.waiters.front().done), grant = vfs::Grant{term_, cell.holder, cell.last}] {
+    done(grant);
+  });
   cell.waiters.pop_front();
 }
 
@@ -85,7 +87,8 @@ void Leases::remove(base::DatabaseId db) {
     const auto it = cells_.find(db);
     if (it == cells_.end()) return;
     for (Waiter& waiter : it->second.waiters)
-      calls.push_back([done = std::move(waiter.done)] { done(base::make_error(Code::kDropped, "the database was dropped")); });
+      calls.push_back(
+          [done = std::move(waiter.done)] { done(base::make_error(Code::kDropped, "the database was dropped")); });
     cells_.erase(it);
   }
   for (const auto& call : calls) call();
@@ -107,7 +110,8 @@ void Leases::decided(base::DatabaseId db, base::LogId last) {
 bool Leases::begin_proposal(base::DatabaseId db, base::Term term, base::LeaseId lease) {
   MutexLock lock(mutex_);
   const auto it = cells_.find(db);
-  if (it == cells_.end() || !term_ || term != term_ || !lease || it->second.holder != lease || it->second.undecided) return false;
+  if (it == cells_.end() || !term_ || term != term_ || !lease || it->second.holder != lease || it->second.undecided)
+    return false;
   it->second.undecided = true;
   return true;
 }

@@ -34,7 +34,7 @@ class Leases {
   void deactivate(Refusal refusal, const base::Error& why);
   void add(base::DatabaseId db, base::LogId last);
   void remove(base::DatabaseId db);
-  void decided(base::DatabaseId db, base::LogId last);    // effective or void: `last` is the last effective one now
+  void decided(base::DatabaseId db, base::LogId last);  // effective or void: `last` is the last effective one now
   // Proposed under a lease: it stays with its database until decided. False: the lease is not (or no longer) the current one.
   bool begin_proposal(base::DatabaseId db, base::Term term, base::LeaseId lease);
   // The proposal was refused before it entered the log.
@@ -59,7 +59,7 @@ class Leases {
   void grant_next(Cell& cell, Calls& calls) REQUIRES(mutex_);
 
   mutable base::Mutex mutex_;
-  base::Term term_ GUARDED_BY(mutex_);                 // 0: not active
+  base::Term term_ GUARDED_BY(mutex_);  // 0: not active
   std::uint64_t last_lease_ GUARDED_BY(mutex_) = 0;
   Refusal refusal_ GUARDED_BY(mutex_) = Refusal::kWait;
   base::Error why_ GUARDED_BY(mutex_);

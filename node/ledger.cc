@@ -48,7 +48,8 @@ Catalogue Ledger::catalogue() const {
   out.at = at_;
   out.formed = formed_;
   for (const auto& [id, database] : databases_)
-    out.rows.push_back({id, database.created, database.name, database.page_size, database.last, database.digest, database.size});
+    out.rows.push_back(
+        {id, database.created, database.name, database.page_size, database.last, database.digest, database.size});
   return out;
 }
 
@@ -83,11 +84,21 @@ void Ledger::decide_data(const base::Entry& entry, Decision& decision) {
     return;
   }
   switch (*type) {
-    case pages::EntryType::kTx: decide_tx(entry, decision); return;
-    case pages::EntryType::kTxPart: decide_part(entry, decision); return;
-    case pages::EntryType::kTxAbort: decide_abort(entry); return;
-    case pages::EntryType::kCreate: decide_create(entry, decision); return;
-    case pages::EntryType::kDrop: decide_drop(entry, decision); return;
+    case pages::EntryType::kTx:
+      decide_tx(entry, decision);
+      return;
+    case pages::EntryType::kTxPart:
+      decide_part(entry, decision);
+      return;
+    case pages::EntryType::kTxAbort:
+      decide_abort(entry);
+      return;
+    case pages::EntryType::kCreate:
+      decide_create(entry, decision);
+      return;
+    case pages::EntryType::kDrop:
+      decide_drop(entry, decision);
+      return;
   }
   make_void(decision, "unknown entry type");
 }
@@ -129,7 +140,8 @@ void Ledger::decide_tx(const base::Entry& entry, Decision& decision) {
     return;
   }
   if (header->part_count > 0) {
-    if (!chain || chain->parts.size() != header->part_count || chain->term != header->lease_term || chain->lease != header->lease) {
+    if (!chain || chain->parts.size() != header->part_count || chain->term != header->lease_term ||
+        chain->lease != header->lease) {
       make_void(decision, "its chain of parts is not complete");
       return;
     }
@@ -155,8 +167,9 @@ void Ledger::decide_part(const base::Entry& entry, Decision& decision) {
   }
   std::optional<Chain>& chain = it->second.chain;
   if (part->number == 0) chain = Chain{part->origin, part->lease_term, part->lease, {}, 0};
-  const bool continues = chain && chain->origin == part->origin && chain->term == part->lease_term && chain->lease == part->lease &&
-                         chain->parts.size() == part->number && part->lease_term == entry.id.term;
+  const bool continues = chain && chain->origin == part->origin && chain->term == part->lease_term &&
+                         chain->lease == part->lease && chain->parts.size() == part->number &&
+                         part->lease_term == entry.id.term;
   if (!continues) {
     make_void(decision, "part " + std::to_string(part->number) + " continues no chain");
     return;
@@ -191,7 +204,8 @@ void Ledger::decide_create(const base::Entry& entry, Decision& decision) {
     return;
   }
   const base::DatabaseId id{entry.id.index.value};
-  databases_[id] = {id, entry.id.term, create->name, create->page_size, entry.id, create->digest_after, create->size_after, std::nullopt};
+  databases_[id] = {id,       entry.id.term,        create->name,       create->page_size,
+                    entry.id, create->digest_after, create->size_after, std::nullopt};
   names_[create->name] = id;
   decision.db = id;
   decision.effect = Effect::kCreate;

@@ -21,13 +21,13 @@ inline constexpr std::byte kFormedEntry{0xF0};
 
 struct PartRef {
   base::LogId id;
-  base::SharedBytes payload;   // null when too much was kept: the applier reads it from the log
+  base::SharedBytes payload;  // null when too much was kept: the applier reads it from the log
 };
 
 enum class Effect : std::uint8_t {
-  kNone,         // no-op, configuration, part, abort, formed
-  kVoid,         // skipped by every node
-  kPublish,      // an effective transaction
+  kNone,     // no-op, configuration, part, abort, formed
+  kVoid,     // skipped by every node
+  kPublish,  // an effective transaction
   kCreate,
   kDrop,
 };
@@ -35,14 +35,14 @@ enum class Effect : std::uint8_t {
 struct Decision {
   base::LogId id;
   Effect effect = Effect::kNone;
-  bool decides_transaction = false;   // a Tx, effective or void: its origin learns its outcome
+  bool decides_transaction = false;  // a Tx, effective or void: its origin learns its outcome
   base::DatabaseId db;
   base::Origin origin;
-  pages::TxHeader header;             // of a Tx
+  pages::TxHeader header;  // of a Tx
   base::SharedBytes payload;
   std::vector<PartRef> parts;
-  std::string name;                   // kCreate, kDrop
-  std::string reason;                 // kVoid: why, for the event list
+  std::string name;    // kCreate, kDrop
+  std::string reason;  // kVoid: why, for the event list
 };
 
 class Ledger {

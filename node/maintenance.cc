@@ -15,11 +15,12 @@ using base::Micros;
 using base::Result;
 using base::Status;
 
-constexpr std::uint64_t kSyncBytes = std::uint64_t{16} << 20;        // log bytes between two sync points under load
-constexpr std::uint64_t kCheckpointBytes = std::uint64_t{4} << 20;   // WAL bytes between two checkpoints (SQLite's own 1000 pages)
+constexpr std::uint64_t kSyncBytes = std::uint64_t{16} << 20;  // log bytes between two sync points under load
+constexpr std::uint64_t kCheckpointBytes = std::uint64_t{4}
+                                           << 20;  // WAL bytes between two checkpoints (SQLite's own 1000 pages)
 constexpr Micros kSealIdle = 300 * base::kMillisecond;
 constexpr Micros kSyncIdle = base::kSecond;
-constexpr Micros kRoundMax = 60 * base::kSecond;                          // a round waits so long for the applier
+constexpr Micros kRoundMax = 60 * base::kSecond;  // a round waits so long for the applier
 
 }  // namespace
 
@@ -40,7 +41,8 @@ void NodeImpl::maintain() {
                       });
   }
   const bool unsynced = apply_->published() != synced_published_;
-  if (unsynced && !sync_.running && (bytes - synced_bytes_ >= kSyncBytes || idle > kSyncIdle)) sync_round([](Result<Index>) {});
+  if (unsynced && !sync_.running && (bytes - synced_bytes_ >= kSyncBytes || idle > kSyncIdle))
+    sync_round([](Result<Index>) {});
   for (const base::DatabaseId db : apply_->ids()) {
     std::uint64_t& frames = frames_[db];
     frames += apply_->take_frames(db);

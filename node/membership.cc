@@ -10,8 +10,9 @@ using base::Member;
 using raft::MemberInfo;
 
 void remove_id(std::vector<MemberInfo>& members, base::NodeId id) {
-  members.erase(std::remove_if(members.begin(), members.end(), [id](const MemberInfo& info) { return info.member.id == id; }),
-                members.end());
+  members.erase(
+      std::remove_if(members.begin(), members.end(), [id](const MemberInfo& info) { return info.member.id == id; }),
+      members.end());
 }
 
 bool caught_up(const raft::Status& status, Member member) {
@@ -29,7 +30,8 @@ std::optional<MembershipChange> plan_change(const raft::Status& status, const st
   for (const MemberInfo& info : connected) {
     if (now.is_voter(info.member)) continue;
     MembershipChange change{now.voters, now.learners, ""};
-    const std::string who = "node " + std::to_string(info.member.id.value) + " (" + base::hex16(info.member.incarnation.value) + ")";
+    const std::string who =
+        "node " + std::to_string(info.member.id.value) + " (" + base::hex16(info.member.incarnation.value) + ")";
     remove_id(change.learners, info.member.id);
     if (!now.is_learner(info.member)) {
       change.learners.push_back(info);

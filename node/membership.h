@@ -14,7 +14,7 @@ namespace node {
 struct MembershipChange {
   std::vector<raft::MemberInfo> voters;
   std::vector<raft::MemberInfo> learners;
-  std::string what;             // for the event list
+  std::string what;  // for the event list
 };
 
 // `connected`: the incarnation of each configured node that is connected now and follows this cluster, with its addresses. A connection

@@ -38,16 +38,16 @@ Ballot read_ballot(base::Reader& in);
 // An open chain of part entries (R15) is never part of a catalogue: one is only taken where no chain is open.
 struct CatalogueRow {
   base::DatabaseId id;
-  base::Term created;            // term of its CreateDatabase entry; the index is the id
+  base::Term created;  // term of its CreateDatabase entry; the index is the id
   std::string name;
   std::uint32_t page_size = 4096;
-  base::LogId last;              // last effective transaction
+  base::LogId last;  // last effective transaction
   std::uint64_t digest = 0;
   pages::PageNo size = 0;
 };
 struct Catalogue {
-  base::LogId at;                // everything up to here is decided in `rows`
-  bool formed = false;           // all initial members held the first entry (DESIGN 6.2)
+  base::LogId at;       // everything up to here is decided in `rows`
+  bool formed = false;  // all initial members held the first entry (DESIGN 6.2)
   std::vector<CatalogueRow> rows;
 };
 
@@ -60,7 +60,7 @@ struct Meta {
   base::NodeId node;
   base::Incarnation incarnation;
   std::uint64_t boot = 0;
-  Ballot cluster;                // of the cluster this node belongs to or joins; it belongs only while its log has an entry
+  Ballot cluster;  // of the cluster this node belongs to or joins; it belongs only while its log has an entry
   Ballot promise;
   GroupFloor groups[base::kGroupCount];
   Catalogue catalogue;

@@ -32,7 +32,7 @@ struct Parts {
 struct MemberStatus {
   base::NodeId id;
   base::Incarnation incarnation;
-  std::string role;           // voter | learner | leaving
+  std::string role;  // voter | learner | leaving
   std::string raft_addr;
   std::string api_addr;
   bool reachable = false;
@@ -46,11 +46,12 @@ struct DatabaseStatus {
 };
 
 struct NodeStatus {
-  std::string state = "starting";  // SQL.md: starting|waiting_for_nodes|healthy|no_quorum|poisoned|disk_full|stopping|stopped
+  std::string state =
+      "starting";  // SQL.md: starting|waiting_for_nodes|healthy|no_quorum|poisoned|disk_full|stopping|stopped
   base::NodeId node_id;
   base::Incarnation incarnation;
   std::uint64_t cluster_id = 0;
-  std::string role;                // leader | follower | candidate | learner
+  std::string role;  // leader | follower | candidate | learner
   base::NodeId leader_id;
   base::Term term;
   base::Index commit_index;
@@ -61,20 +62,20 @@ struct NodeStatus {
   std::string last_error;
   std::vector<MemberStatus> members;
   std::vector<DatabaseStatus> databases;
-  std::vector<base::NodeId> missing;   // waiting_for_nodes / no_quorum: who is not reachable
+  std::vector<base::NodeId> missing;  // waiting_for_nodes / no_quorum: who is not reachable
 };
 
-struct Event {                     // hql_events
+struct Event {  // hql_events
   std::uint64_t sequence = 0;
   base::Micros wall_time = 0;
-  std::string kind;                // role, leader, member, database, error, ...
+  std::string kind;  // role, leader, member, database, error, ...
   std::string text;
 };
 
 struct ExecuteReply {
-  base::Bytes body;                // exec/request.h
-  base::LogId committed;           // {} when nothing changed
-  bool rows_lost = false;          // the leader died after the commit: `body` is the small result from the log
+  base::Bytes body;        // exec/request.h
+  base::LogId committed;   // {} when nothing changed
+  bool rows_lost = false;  // the leader died after the commit: `body` is the small result from the log
 };
 
 class Node : public vfs::Gate, public base::TransportHandler {
@@ -99,9 +100,11 @@ class Node : public vfs::Gate, public base::TransportHandler {
   // answered when this node has applied the result (read your writes).
   virtual void execute(const std::string& database, base::Bytes body, base::Micros deadline,
                        std::function<void(base::Result<ExecuteReply>)> done) = 0;
-  virtual void drop_database(const std::string& name, base::Micros deadline, std::function<void(base::Status)> done) = 0;
+  virtual void drop_database(const std::string& name, base::Micros deadline,
+                             std::function<void(base::Status)> done) = 0;
   // to = 0: the best one. done when this node sees the new leader.
-  virtual void transfer_leader(base::NodeId to, base::Micros deadline, std::function<void(base::Result<base::NodeId>)> done) = 0;
+  virtual void transfer_leader(base::NodeId to, base::Micros deadline,
+                               std::function<void(base::Result<base::NodeId>)> done) = 0;
   virtual void wait_applied(base::Index index, base::Micros deadline, std::function<void(base::Status)> done) = 0;
   virtual void wait_healthy(base::Micros deadline, std::function<void(base::Status)> done) = 0;
   // Sync points of all databases; the index up to which SQLite's own files are durable.

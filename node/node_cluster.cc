@@ -46,13 +46,15 @@ bool NodeImpl::on_up(const base::PeerInfo& peer) {
     events_.add("refused", name + ": " + (hello ? "its statement names another incarnation" : hello.error().message));
     return false;
   }
-  const bool configured = std::any_of(config_.nodes.begin(), config_.nodes.end(), [&](const NodeAddress& a) { return a.id == peer.id; });
+  const bool configured =
+      std::any_of(config_.nodes.begin(), config_.nodes.end(), [&](const NodeAddress& a) { return a.id == peer.id; });
   if (!configured || peer.id == self_.id) {
     events_.add("refused", name + ": its id is " + (configured ? "this node's own" : "not in `nodes`"));
     return false;
   }
   // R10: while one incarnation of an id is connected, another is refused.
-  if (const auto known = peers_.find(peer.id); known != peers_.end() && known->second.member.incarnation != peer.incarnation) {
+  if (const auto known = peers_.find(peer.id);
+      known != peers_.end() && known->second.member.incarnation != peer.incarnation) {
     events_.add("refused", name + ": id in use by another process");
     return false;
   }
@@ -122,15 +124,26 @@ void NodeImpl::on_frame(NodeId from, Channel, base::ByteView bytes) {
   const Ballot mine = bootstrap_->belongs() ? bootstrap_->cluster() : bootstrap_->joining();
   if (!mine || frame->cluster != cluster_id(mine) || !driver_->has_core()) return;
   switch (frame->kind) {
-    case FrameKind::kRaft: on_raft(peer, *frame); return;
-    case FrameKind::kForward: on_forward(peer, *frame); return;
+    case FrameKind::kRaft:
+      on_raft(peer, *frame);
+      return;
+    case FrameKind::kForward:
+      on_forward(peer, *frame);
+      return;
     case FrameKind::kForwardReply:
       if (const auto reply = decode_forward_reply(frame->body)) forwards_->on_reply(*reply);
       return;
-    case FrameKind::kControl: on_control(peer, *frame); return;
-    case FrameKind::kControlReply: on_control_reply(*frame); return;
-    case FrameKind::kSuperseded: on_superseded(peer, *frame); return;
-    case FrameKind::kBootstrap: return;
+    case FrameKind::kControl:
+      on_control(peer, *frame);
+      return;
+    case FrameKind::kControlReply:
+      on_control_reply(*frame);
+      return;
+    case FrameKind::kSuperseded:
+      on_superseded(peer, *frame);
+      return;
+    case FrameKind::kBootstrap:
+      return;
   }
 }
 
@@ -199,7 +212,8 @@ void NodeImpl::run_bootstrap() {
 // The first entry is on the disk before the node says that it belongs.
 void NodeImpl::take_first(const Bootstrap::Actions::First& first) {
   meta_.cluster = first.cluster;
-  const base::Entry entry{{base::Term{1}, Index{1}}, base::EntryKind::kConfig, base::share(raft::encode(first.configuration))};
+  const base::Entry entry{
+      {base::Term{1}, Index{1}}, base::EntryKind::kConfig, base::share(raft::encode(first.configuration))};
   raft::HardState hard;
   if (const base::Bytes& known = data_dir_.opened.groups[0].hard_state; !known.empty())
     if (const auto decoded = raft::decode_hard_state(known)) hard = *decoded;

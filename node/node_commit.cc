@@ -45,10 +45,12 @@ void NodeImpl::on_committed(base::Entry entry) {
       break;
     case Effect::kVoid:
       events_.add("void", "entry " + std::to_string(decision.id.index.value) + ": " + decision.reason);
-      if (const Ledger::Database* database = ledger_.find(decision.db); database != nullptr && decision.decides_transaction)
+      if (const Ledger::Database* database = ledger_.find(decision.db);
+          database != nullptr && decision.decides_transaction)
         leases_.decided(decision.db, database->last);
       break;
-    case Effect::kNone: break;
+    case Effect::kNone:
+      break;
   }
   if (decision.effect == Effect::kCreate || decision.effect == Effect::kDrop) {
     base::MutexLock lock(shown_mutex_);
@@ -75,7 +77,8 @@ void NodeImpl::configuration_committed(const base::Entry& entry) {
     std::string voters;
     for (const raft::MemberInfo& info : configurations_.back().second.voters)
       voters += (voters.empty() ? "" : ", ") + std::to_string(info.member.id.value);
-    events_.add("member", "voters are " + voters + ", learners " + std::to_string(configurations_.back().second.learners.size()));
+    events_.add("member",
+                "voters are " + voters + ", learners " + std::to_string(configurations_.back().second.learners.size()));
   }
 }
 
@@ -139,7 +142,8 @@ void NodeImpl::settle_waiters() {
   if (health_waiters_.empty()) return;
   std::vector<base::NodeId> missing;
   if (state_word(missing) != "healthy") return;
-  for (HealthWaiter& waiter : std::exchange(health_waiters_, {})) post([done = std::move(waiter.done)] { done(base::ok()); });
+  for (HealthWaiter& waiter : std::exchange(health_waiters_, {}))
+    post([done = std::move(waiter.done)] { done(base::ok()); });
 }
 
 void NodeImpl::expire_waiters() {
@@ -150,8 +154,9 @@ void NodeImpl::expire_waiters() {
       continue;
     }
     auto done = std::move(it->done);
-    const Error why = base::make_error(Code::kTimeout, "index " + std::to_string(it->index.value) + " is not applied here yet (" +
-                                                           std::to_string(apply_->applied().value) + " is)");
+    const Error why =
+        base::make_error(Code::kTimeout, "index " + std::to_string(it->index.value) + " is not applied here yet (" +
+                                             std::to_string(apply_->applied().value) + " is)");
     it = index_waiters_.erase(it);
     done(why);
   }
@@ -173,7 +178,8 @@ void NodeImpl::expire_waiters() {
     it = transfers_.erase(it);
     done(base::make_error(Code::kTimeout, "leadership did not move in time"));
   }
-  const Error unknown = base::make_error(Code::kUnknownOutcome, "the deadline passed; whether it will still happen is not known");
+  const Error unknown =
+      base::make_error(Code::kUnknownOutcome, "the deadline passed; whether it will still happen is not known");
   // Asking may let the log move on and end other waiters: the tables are looked up anew for each.
   std::vector<std::uint64_t> tokens;
   for (const auto& [token, waiter] : creates_) tokens.push_back(token);
@@ -213,7 +219,8 @@ void NodeImpl::ask_create(CreateWaiter& waiter) {
     if (creating_.count(waiter.create.name) != 0 && creating_[waiter.create.name] == active_term_) return;
     waiter.sent = true;
     const pages::CreateDatabase create = waiter.create;
-    if (const Status status = propose_create(create, waiter.payload); !status) events_.add("error", base::to_string(status.error()));
+    if (const Status status = propose_create(create, waiter.payload); !status)
+      events_.add("error", base::to_string(status.error()));
     return;
   }
   if (waiter.asked_at != 0 && now() - waiter.asked_at < kAskAgain) return;
@@ -228,7 +235,8 @@ void NodeImpl::ask_drop(DropWaiter& waiter) {
     if (waiter.proposed_in == active_term_) return;
     waiter.proposed_in = active_term_;
     waiter.sent = true;
-    if (const Status status = propose_drop(std::string(waiter.name)); !status) events_.add("error", base::to_string(status.error()));
+    if (const Status status = propose_drop(std::string(waiter.name)); !status)
+      events_.add("error", base::to_string(status.error()));
     return;
   }
   if (waiter.asked_at != 0 && now() - waiter.asked_at < kAskAgain) return;

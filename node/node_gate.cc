@@ -16,8 +16,8 @@ using base::Status;
 using vfs::Outcome;
 using vfs::OutcomeKind;
 
-constexpr std::size_t kPartBytesMax = std::size_t{1} << 20;   // R15: a longer transaction is a chain of parts
-constexpr Micros kReadTimeout = base::kSecond;                // a lost read-index request is asked again after this
+constexpr std::size_t kPartBytesMax = std::size_t{1} << 20;  // R15: a longer transaction is a chain of parts
+constexpr Micros kReadTimeout = base::kSecond;               // a lost read-index request is asked again after this
 
 Outcome not_applied(base::Error error) { return {OutcomeKind::kNotApplied, {}, std::move(error)}; }
 
@@ -35,8 +35,12 @@ std::vector<base::SharedBytes> entries_of(pages::Tx tx) {
   std::size_t left = patch_bytes(tx);
   std::size_t next = 0;
   while (left > kPartBytesMax) {
-    pages::TxPart part{tx.header.db, tx.header.origin, tx.header.lease_term, tx.header.lease,
-                       static_cast<std::uint32_t>(out.size()), {}};
+    pages::TxPart part{tx.header.db,
+                       tx.header.origin,
+                       tx.header.lease_term,
+                       tx.header.lease,
+                       static_cast<std::uint32_t>(out.size()),
+                       {}};
     std::size_t bytes = 0;
     while (next < tx.patches.size() && bytes < kPartBytesMax) {
       bytes += tx.patches[next].body.size() + 16;
@@ -75,7 +79,8 @@ void NodeImpl::submit(vfs::Submission submission, std::function<void(Outcome)> d
   proposal.payloads = entries_of(std::move(tx));
   for (const base::SharedBytes& payload : proposal.payloads) {
     if (payload->size() <= base::kEntryPayloadMax) continue;
-    proposal.done(not_applied(base::make_error(Code::kTooLarge, "the transaction does not fit into the log; it was not applied")));
+    proposal.done(not_applied(
+        base::make_error(Code::kTooLarge, "the transaction does not fit into the log; it was not applied")));
     return;
   }
   post([this, proposal = std::move(proposal)]() mutable { propose(std::move(proposal)); });
@@ -86,13 +91,16 @@ void NodeImpl::propose(Proposal proposal) {
     proposal.done(not_applied(may.error()));
     return;
   }
-  if (!active_term_ || proposal.term != active_term_ || !leases_.begin_proposal(proposal.db, proposal.term, proposal.lease)) {
-    proposal.done(not_applied(base::make_error(Code::kLeaseLost, "the write lease ended before the commit; it was not applied")));
+  if (!active_term_ || proposal.term != active_term_ ||
+      !leases_.begin_proposal(proposal.db, proposal.term, proposal.lease)) {
+    proposal.done(
+        not_applied(base::make_error(Code::kLeaseLost, "the write lease ended before the commit; it was not applied")));
     return;
   }
   if (proposal.of_executor && !execution_->may_propose(proposal.db)) {
     leases_.cancel_proposal(proposal.db);
-    proposal.done(not_applied(base::make_error(Code::kLeaseLost, "its batch was taken in an earlier term; it was not applied")));
+    proposal.done(
+        not_applied(base::make_error(Code::kLeaseLost, "its batch was taken in an earlier term; it was not applied")));
     return;
   }
   raft::Core& core = driver_->core();
@@ -112,17 +120,20 @@ void NodeImpl::propose(Proposal proposal) {
     if (proposed > 0) {
       const pages::TxAbort abort{proposal.db, proposal.origin, proposal.term, proposal.lease};
       // Refused as well when leadership is gone: then the next term's first entry ends the chain.
-      static_cast<void>(core.propose(base::EntryKind::kData, base::share(pages::encode(abort)), raft::Proposal::kContinuesChain));
+      static_cast<void>(
+          core.propose(base::EntryKind::kData, base::share(pages::encode(abort)), raft::Proposal::kContinuesChain));
     }
     leases_.cancel_proposal(proposal.db);
     proposal.done(not_applied(std::move(refused)));
   } else {
-    origins_.proposed(proposal.origin.sequence, proposal.term, proposal.db, proposal.deadline, std::move(proposal.done));
+    origins_.proposed(proposal.origin.sequence, proposal.term, proposal.db, proposal.deadline,
+                      std::move(proposal.done));
   }
   driver_->pump();
 }
 
-void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline, std::function<void(Result<DatabaseId>)> done) {
+void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
+                               std::function<void(Result<DatabaseId>)> done) {
   if (const Status valid = pages::valid_database_name(create.name); !valid) {
     done(valid.error());
     return;
@@ -171,7 +182,8 @@ void NodeImpl::drop_database(const std::string& name, Micros deadline, std::func
   });
 }
 
-void NodeImpl::execute(const std::string& database, base::Bytes body, Micros deadline, std::function<void(Result<ExecuteReply>)> done) {
+void NodeImpl::execute(const std::string& database, base::Bytes body, Micros deadline,
+                       std::function<void(Result<ExecuteReply>)> done) {
   if (const Status valid = pages::valid_database_name(database); !valid) {
     post([error = valid.error(), done = std::move(done)] { done(error); });
     return;
@@ -286,8 +298,9 @@ void NodeImpl::try_barrier(Micros deadline, std::function<void(Result<Index>)> d
         done(unavailable());
         return;
       }
-      parts_.loop->post_at(now() + config_.heartbeat_ms * base::kMillisecond,
-                           [this, deadline, done = std::move(done)]() mutable { try_barrier(deadline, std::move(done)); });
+      parts_.loop->post_at(
+          now() + config_.heartbeat_ms * base::kMillisecond,
+          [this, deadline, done = std::move(done)]() mutable { try_barrier(deadline, std::move(done)); });
       return;
     }
     if (apply_->applied() >= *index) {

@@ -33,8 +33,9 @@ std::uint64_t first_nonce(base::Env& env) {
 Result<std::unique_ptr<Node>> Node::open(Parts parts, Config config) {
   HQL_ASSIGN(data_dir, open_data_dir(*parts.env, config));
   if (data_dir.opened.damage && config.embedded())
-    return base::make_error(Code::kCorrupt, "the log is damaged at " + data_dir.opened.damage->where +
-                                                "; no other node has a copy: `hiqlite rebuild` keeps what the databases hold");
+    return base::make_error(Code::kCorrupt,
+                            "the log is damaged at " + data_dir.opened.damage->where +
+                                "; no other node has a copy: `hiqlite rebuild` keeps what the databases hold");
   return std::unique_ptr<Node>(std::make_unique<NodeImpl>(parts, std::move(config), std::move(data_dir)));
 }
 
@@ -49,10 +50,12 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
       origins_(meta_.incarnation, meta_.boot) {
   for (const std::string& note : data_dir_.notes) events_.add("identity", note);
   if (data_dir_.opened.damage) {
-    last_error_ = "the log is damaged at " + data_dir_.opened.damage->where + "; what is lost is fetched from the other nodes";
+    last_error_ =
+        "the log is damaged at " + data_dir_.opened.damage->where + "; what is lost is fetched from the other nodes";
     events_.add("error", last_error_);
   }
-  if (config_.log_sync != "immediate") events_.add("config", "log_sync=" + config_.log_sync + " is treated as immediate");
+  if (config_.log_sync != "immediate")
+    events_.add("config", "log_sync=" + config_.log_sync + " is treated as immediate");
   {
     base::MutexLock lock(shown_mutex_);
     shown_.node_id = self_.id;
@@ -74,7 +77,8 @@ Status NodeImpl::form_alone() {
     info.api_addr = address->api_addr;
   }
   configuration.voters.push_back(std::move(info));
-  const base::Entry first{{base::Term{1}, Index{1}}, base::EntryKind::kConfig, base::share(raft::encode(configuration))};
+  const base::Entry first{
+      {base::Term{1}, Index{1}}, base::EntryKind::kConfig, base::share(raft::encode(configuration))};
   wal::Append append;
   append.hard_state = raft::encode(raft::HardState{base::Term{1}, {}, {}});
   append.entries.push_back(first);
@@ -103,8 +107,10 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   if (config_.nodes.empty()) boot.nodes.push_back({{self_.id, {}}, "", ""});
   boot.promise = meta_.promise;
   boot.cluster = meta_.cluster;
-  if (!log.entries.empty() && log.entries.front().id.index == Index{1} && log.entries.front().kind == base::EntryKind::kConfig)
-    if (auto first = raft::decode_configuration(base::view_of(log.entries.front().payload))) boot.first = std::move(*first);
+  if (!log.entries.empty() && log.entries.front().id.index == Index{1} &&
+      log.entries.front().kind == base::EntryKind::kConfig)
+    if (auto first = raft::decode_configuration(base::view_of(log.entries.front().payload)))
+      boot.first = std::move(*first);
   bootstrap_ = std::make_unique<Bootstrap>(std::move(boot));
 
   make_driver();
@@ -141,7 +147,8 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   HQL_ASSIGN(recovered, recover_node(data_dir_.opened, meta_, images));
   ledger_ = std::move(recovered.ledger);
   for (const base::Entry& entry : recovered.restored.entries)
-    if (entry.id.index <= recovered.restored.applied && entry.kind == base::EntryKind::kConfig) configuration_committed(entry);
+    if (entry.id.index <= recovered.restored.applied && entry.kind == base::EntryKind::kConfig)
+      configuration_committed(entry);
   for (OpenedDatabase& database : recovered.databases) {
     if (!database.image) {
       last_error_ = "database " + database.database.name + ": " + base::to_string(database.error);
@@ -173,7 +180,8 @@ void NodeImpl::make_driver() {
   hooks.status_changed = [this] { role_changed(); };
   hooks.failed = [this](const Error& why) { fail_node(why); };
   hooks.full_changed = [this](bool full) {
-    events_.add("disk", full ? "the disk of the log is full; writes are refused until space returns" : "the log has space again");
+    events_.add("disk", full ? "the disk of the log is full; writes are refused until space returns"
+                             : "the log has space again");
     refresh_status();
   };
   driver_ = std::make_unique<Driver>(*parts_.env, *parts_.loop, *parts_.log, *data_dir_.opened.log, std::move(hooks));
@@ -253,9 +261,8 @@ Error NodeImpl::unavailable() const {
   std::string who;
   for (const NodeId id : bootstrap_->missing()) who += (who.empty() ? "" : ", ") + node_name(id);
   if (!bootstrap_->belongs() || !ledger_.formed())
-    return base::make_error(Code::kWaitingForNodes,
-                            who.empty() ? "the cluster is being formed; try again"
-                                        : "the first start needs every node; missing: " + who);
+    return base::make_error(Code::kWaitingForNodes, who.empty() ? "the cluster is being formed; try again"
+                                                                : "the first start needs every node; missing: " + who);
   return base::make_error(Code::kNoQuorum, who.empty() ? "no leader at the moment; not applied"
                                                        : "no leader; not connected to " + who + "; not applied");
 }
@@ -275,7 +282,8 @@ void NodeImpl::role_changed() {
     if (elsewhere) {
       std::string api;
       for (const NodeAddress& address : config_.nodes)
-        if (address.id == leader.id) api = " (" + (address.api_addr.empty() ? address.raft_addr : address.api_addr) + ")";
+        if (address.id == leader.id)
+          api = " (" + (address.api_addr.empty() ? address.raft_addr : address.api_addr) + ")";
       const bool learner = core.status().configuration.is_learner(self_);
       const std::string name = "node " + std::to_string(leader.id.value) + api;
       step_down(Leases::Refusal::kAnswer, base::make_error(learner ? Code::kLearner : Code::kNotLeader,
@@ -285,9 +293,11 @@ void NodeImpl::role_changed() {
     }
   }
   const raft::Role role = core.status().role;
-  if (role != shown_role_) events_.add("role", raft::to_string(role) + (" in term " + std::to_string(core.term().value)));
+  if (role != shown_role_)
+    events_.add("role", raft::to_string(role) + (" in term " + std::to_string(core.term().value)));
   if (leader.id != shown_leader_)
-    events_.add("leader", leader ? node_name(leader.id) + " leads term " + std::to_string(core.term().value) : "no leader");
+    events_.add("leader",
+                leader ? node_name(leader.id) + " leads term " + std::to_string(core.term().value) : "no leader");
   shown_role_ = role;
   shown_leader_ = leader.id;
   if (!stopping_) try_activate();
@@ -304,7 +314,8 @@ void NodeImpl::step_down(Leases::Refusal refusal, const Error& why) {
     // A transaction that is proposed learns its outcome from the log; one that is not can no longer commit (R4).
     if (origins_.pending(db)) continue;
     if (const SharedImage image = apply_->image(db))
-      image->doom_local_writer(base::make_error(Code::kLeaseLost, "the leader changed; the transaction was not applied"));
+      image->doom_local_writer(
+          base::make_error(Code::kLeaseLost, "the leader changed; the transaction was not applied"));
   }
 }
 
@@ -345,7 +356,8 @@ Status NodeImpl::may_propose() const {
   if (final_error_) return *final_error_;
   if (stopping_) return base::make_error(Code::kStopped, "the node is stopping");
   if (driver_->full() || data_dir_.opened.log->full())
-    return base::make_error(Code::kFull, "the disk of " + config_.data_dir + " is full; writes are refused until there is space");
+    return base::make_error(Code::kFull,
+                            "the disk of " + config_.data_dir + " is full; writes are refused until there is space");
   return base::ok();
 }
 

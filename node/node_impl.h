@@ -45,7 +45,8 @@ class NodeImpl final : public Node {
   void execute(const std::string& database, base::Bytes body, base::Micros deadline,
                std::function<void(base::Result<ExecuteReply>)> done) override;
   void drop_database(const std::string& name, base::Micros deadline, std::function<void(base::Status)> done) override;
-  void transfer_leader(base::NodeId to, base::Micros deadline, std::function<void(base::Result<base::NodeId>)> done) override;
+  void transfer_leader(base::NodeId to, base::Micros deadline,
+                       std::function<void(base::Result<base::NodeId>)> done) override;
   void wait_applied(base::Index index, base::Micros deadline, std::function<void(base::Status)> done) override;
   void wait_healthy(base::Micros deadline, std::function<void(base::Status)> done) override;
   void snapshot(std::function<void(base::Result<base::Index>)> done) override;
@@ -123,7 +124,7 @@ class NodeImpl final : public Node {
     base::Origin origin;
     base::Term term;
     base::LeaseId lease;
-    bool of_executor = false;       // carries forwarded requests
+    bool of_executor = false;  // carries forwarded requests
     std::vector<base::SharedBytes> payloads;
     base::Micros deadline = 0;
     std::function<void(vfs::Outcome)> done;
@@ -147,7 +148,7 @@ class NodeImpl final : public Node {
   [[nodiscard]] bool embedded() const { return config_.embedded(); }
   [[nodiscard]] bool stopped() const { return !final_state_.empty(); }
   base::Status may_propose() const;
-  base::Error unavailable() const;          // why nothing can be written here now, for people
+  base::Error unavailable() const;  // why nothing can be written here now, for people
   std::string node_name(base::NodeId id) const;
 
   // node_commit.cc
@@ -208,13 +209,13 @@ class NodeImpl final : public Node {
   Parts parts_;
   const Config config_;
   DataDir data_dir_;
-  Meta meta_;                      // as on disk, or about to be
+  Meta meta_;  // as on disk, or about to be
   const base::Member self_;
   const std::uint64_t boot_nonce_;
   base::Transport* transport_ = nullptr;
   pages::ImageFactory* images_ = nullptr;
   Events events_;
-  std::atomic<std::uint64_t> sequence_{0};   // of origins of this boot
+  std::atomic<std::uint64_t> sequence_{0};  // of origins of this boot
 
   Leases leases_;
   Ledger ledger_;
@@ -224,23 +225,24 @@ class NodeImpl final : public Node {
   std::unique_ptr<Forwards> forwards_;
   std::unique_ptr<Execution> execution_;
   std::unique_ptr<Bootstrap> bootstrap_;
-  std::optional<raft::Restored> restored_;   // between attach() and begin()
+  std::optional<raft::Restored> restored_;  // between attach() and begin()
   bool running_bootstrap_ = false;
 
   std::map<base::NodeId, Peer> peers_;
   std::map<std::uint64_t, Read> reads_;
   std::uint64_t last_context_ = 0;
-  std::map<std::uint64_t, CreateWaiter> creates_;    // by token
+  std::map<std::uint64_t, CreateWaiter> creates_;  // by token
   std::map<std::uint64_t, DropWaiter> drops_;
-  std::map<std::string, base::Term> creating_;       // proposed by this leader in that term
+  std::map<std::string, base::Term> creating_;  // proposed by this leader in that term
   std::vector<TransferWaiter> transfers_;
   std::vector<IndexWaiter> index_waiters_;
   std::vector<HealthWaiter> health_waiters_;
-  std::deque<std::pair<Forward, Execution::Reply>> early_forwards_;  // for a term that this node leads but cannot serve yet
+  std::deque<std::pair<Forward, Execution::Reply>>
+      early_forwards_;  // for a term that this node leads but cannot serve yet
   std::uint64_t last_token_ = 0;
   std::vector<std::pair<base::Index, raft::Configuration>> configurations_;  // committed ones, ascending
 
-  base::Term active_term_;         // leading, everything before is decided, and the cluster is formed
+  base::Term active_term_;  // leading, everything before is decided, and the cluster is formed
   base::Term formed_proposed_in_;
   base::NodeId shown_leader_;
   raft::Role shown_role_ = raft::Role::kFollower;
@@ -248,7 +250,7 @@ class NodeImpl final : public Node {
   base::Micros last_member_check_ = 0;
   bool started_ = false;
   bool stopping_ = false;
-  std::string final_state_;        // poisoned, stopped: nothing goes on
+  std::string final_state_;  // poisoned, stopped: nothing goes on
   std::string last_error_;
   std::function<void()> stop_done_;
   std::optional<base::Error> final_error_;
@@ -260,11 +262,11 @@ class NodeImpl final : public Node {
     std::vector<std::function<void(base::Result<base::Index>)>> next;
   };
   SyncRound sync_;
-  std::uint64_t synced_bytes_ = 0;           // driver_->appended_bytes() at the last round
+  std::uint64_t synced_bytes_ = 0;  // driver_->appended_bytes() at the last round
   std::uint64_t synced_published_ = 0;
   std::uint64_t seen_bytes_ = 0;
   base::Micros changed_at_ = 0;
-  std::map<base::DatabaseId, std::uint64_t> frames_;   // WAL bytes since the last checkpoint
+  std::map<base::DatabaseId, std::uint64_t> frames_;  // WAL bytes since the last checkpoint
   std::map<base::DatabaseId, bool> checkpointing_;
   bool sealed_ = true;
   bool preparing_ = false;

@@ -31,8 +31,10 @@ void Origins::reached_term(base::Term term) {
   for (const std::uint64_t sequence : absent) {
     const auto it = waiting_.find(sequence);
     if (it == waiting_.end()) continue;
-    finish(it, {OutcomeKind::kNotApplied, {},
-                base::make_error(Code::kLeaseLost, "the leader changed before the transaction was replicated; it was not applied")});
+    finish(it, {OutcomeKind::kNotApplied,
+                {},
+                base::make_error(Code::kLeaseLost,
+                                 "the leader changed before the transaction was replicated; it was not applied")});
   }
 }
 
@@ -44,23 +46,29 @@ void Origins::decided(const Decision& decision) {
   if (decision.effect == Effect::kPublish) {
     finish(it, {OutcomeKind::kCommitted, decision.id, {}});
   } else {
-    finish(it, {OutcomeKind::kNotApplied, {},
-                base::make_error(Code::kLeaseLost, "another transaction came first (" + decision.reason + "); it was not applied")});
+    finish(it, {OutcomeKind::kNotApplied,
+                {},
+                base::make_error(Code::kLeaseLost,
+                                 "another transaction came first (" + decision.reason + "); it was not applied")});
   }
 }
 
 void Origins::expire(base::Micros now) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const auto it = waiting_.find(deadlines_.begin()->second);
-    finish(it, {OutcomeKind::kUnknown, {},
-                base::make_error(Code::kUnknownOutcome, "no quorum confirmed the transaction in time; whether it was applied is not known")});
+    finish(it, {OutcomeKind::kUnknown,
+                {},
+                base::make_error(Code::kUnknownOutcome,
+                                 "no quorum confirmed the transaction in time; whether it was applied is not known")});
   }
 }
 
 void Origins::abandon(const base::Error& why) {
   while (!waiting_.empty())
-    finish(waiting_.begin(), {OutcomeKind::kUnknown, {},
-                              base::make_error(Code::kUnknownOutcome, why.message + "; whether the transaction was applied is not known")});
+    finish(waiting_.begin(), {OutcomeKind::kUnknown,
+                              {},
+                              base::make_error(Code::kUnknownOutcome,
+                                               why.message + "; whether the transaction was applied is not known")});
 }
 
 }  // namespace node

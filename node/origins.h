@@ -41,7 +41,7 @@ class Origins {
 
   base::Incarnation incarnation_;
   std::uint64_t boot_;
-  std::map<std::uint64_t, Waiting> waiting_;                    // by sequence
+  std::map<std::uint64_t, Waiting> waiting_;  // by sequence
   std::multiset<base::DatabaseId> by_database_;
   std::set<std::pair<base::Micros, std::uint64_t>> deadlines_;  // (deadline, sequence)
 };

@@ -20,7 +20,8 @@ Status scan(wal::Log& log, Index from, Index to, const std::function<void(const 
   Index next = from.next();
   while (next <= to) {
     HQL_ASSIGN(entries, log.read(base::Group::kData, next, to, kScanBytesMax));
-    if (entries.empty()) return base::make_error(Code::kCorrupt, "the log does not return entry " + std::to_string(next.value));
+    if (entries.empty())
+      return base::make_error(Code::kCorrupt, "the log does not return entry " + std::to_string(next.value));
     for (const Entry& entry : entries) {
       if (entry.id.index != next)
         return base::make_error(Code::kCorrupt, "the log returns another entry than " + std::to_string(next.value));
@@ -114,7 +115,8 @@ Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages:
   const Index last = restored.entries.empty() ? log.floor.index : restored.entries.back().id.index;
   // A damaged log may end before the catalogue: what is missing comes again from a peer and is known to be decided (R12).
   if (meta.catalogue.at.index < log.floor.index || (meta.catalogue.at.index > last && !opened.damage))
-    return base::make_error(Code::kCorrupt, "the catalogue in the meta file is of entry " + std::to_string(meta.catalogue.at.index.value) +
+    return base::make_error(Code::kCorrupt, "the catalogue in the meta file is of entry " +
+                                                std::to_string(meta.catalogue.at.index.value) +
                                                 ", which is not in the log");
   if (opened.damage) {
     restored.may_vote = false;

@@ -24,10 +24,10 @@ struct OpenedDatabase {
 };
 
 struct RecoveredNode {
-  raft::Restored restored;              // for the core; restored.applied is everything known to be committed
-  Ledger ledger;                        // at restored.applied
+  raft::Restored restored;  // for the core; restored.applied is everything known to be committed
+  Ledger ledger;            // at restored.applied
   std::vector<OpenedDatabase> databases;
-  std::vector<Decision> decisions;      // up to restored.applied, in order, for the applier
+  std::vector<Decision> decisions;  // up to restored.applied, in order, for the applier
 };
 
 // Errors: kCorrupt, kIo of the log. A database that cannot be opened is in the result with its error; the node starts without it.

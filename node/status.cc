@@ -9,11 +9,15 @@ namespace {
 std::string role_word(const raft::Status& status, base::Member self) {
   if (status.configuration.is_learner(self) && !status.configuration.is_voter(self)) return "learner";
   switch (status.role) {
-    case raft::Role::kLeader: return "leader";
+    case raft::Role::kLeader:
+      return "leader";
     case raft::Role::kPreCandidate:
-    case raft::Role::kCandidate: return "candidate";
-    case raft::Role::kLearner: return "learner";
-    case raft::Role::kFollower: return "follower";
+    case raft::Role::kCandidate:
+      return "candidate";
+    case raft::Role::kLearner:
+      return "learner";
+    case raft::Role::kFollower:
+      return "follower";
   }
   return "follower";
 }
@@ -74,11 +78,13 @@ void NodeImpl::refresh_status() {
     if (!last.joint()) return last.is_voter(member);
     return std::find(last.outgoing.begin(), last.outgoing.end(), member) != last.outgoing.end();
   };
-  for (const raft::MemberInfo& info : raft.configuration.voters) add_member(info, established(info.member) ? "voter" : "learner");
+  for (const raft::MemberInfo& info : raft.configuration.voters)
+    add_member(info, established(info.member) ? "voter" : "learner");
   for (const raft::MemberInfo& info : raft.configuration.learners) add_member(info, "learner");
   for (const base::Member member : raft.configuration.outgoing) {
     const auto same = [member](const raft::MemberInfo& info) { return info.member == member; };
-    if (std::none_of(raft.configuration.voters.begin(), raft.configuration.voters.end(), same)) add_member({member, "", ""}, "leaving");
+    if (std::none_of(raft.configuration.voters.begin(), raft.configuration.voters.end(), same))
+      add_member({member, "", ""}, "leaving");
   }
   base::MutexLock lock(shown_mutex_);
   shown_ = std::move(next);

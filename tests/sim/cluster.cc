@@ -11,7 +11,7 @@ namespace {
 using base::Micros;
 using base::NodeId;
 
-constexpr std::uint64_t kSampleSteps = 37;   // nodes are asked for their status every so many tasks
+constexpr std::uint64_t kSampleSteps = 37;  // nodes are asked for their status every so many tasks
 
 // Shows every frame that a node sends to the invariants.
 class TapTransport final : public base::Transport {
@@ -119,7 +119,8 @@ void Cluster::boot(Host& host) {
     invariants_.published(id, db, at, digest);
   };
   process.images = std::make_unique<SimImages>(std::move(image));
-  process.executors = std::make_unique<SimExecutors>(*process.images, *process.env, loop, scheduler_.lane(id, "sql"), 4 * base::kSecond);
+  process.executors = std::make_unique<SimExecutors>(*process.images, *process.env, loop, scheduler_.lane(id, "sql"),
+                                                     4 * base::kSecond);
   const auto fail = [&](const base::Error& error) {
     if (host.process == nullptr) return;  // it crashed meanwhile
     host.error = base::to_string(error);
@@ -140,7 +141,8 @@ void Cluster::boot(Host& host) {
   self.id = id;
   self.incarnation = process.node->self().incarnation;
   self.boot_nonce = process.node->boot_nonce();
-  if (options_.nodes > 1) process.transport = std::make_unique<TapTransport>(network_.attach(self, loop), id, invariants_);
+  if (options_.nodes > 1)
+    process.transport = std::make_unique<TapTransport>(network_.attach(self, loop), id, invariants_);
   const base::Status attached = process.node->attach(*process.images, *process.executors, process.transport.get());
   if (host.process == nullptr) return;
   if (!attached) {
@@ -165,14 +167,23 @@ void Cluster::lost_operations(NodeId id) {
 
 void Cluster::stop(NodeId id, Stop how) {
   Host& host = this->host(id);
-  log("node " + std::to_string(id.value) + (how == Stop::kKill ? " is killed" : how == Stop::kWipe ? " is wiped" : " loses power"));
+  log("node " + std::to_string(id.value) +
+      (how == Stop::kKill   ? " is killed"
+       : how == Stop::kWipe ? " is wiped"
+                            : " loses power"));
   network_.set_death(id, how == Stop::kKill ? Death::kReset : Death::kSilent);
   scheduler_.kill(id);
   bury(host);
   switch (how) {
-    case Stop::kKill: host.disk->kill_process(); break;
-    case Stop::kPowerCut: host.disk->power_cut(); break;
-    case Stop::kWipe: host.disk->wipe(); break;
+    case Stop::kKill:
+      host.disk->kill_process();
+      break;
+    case Stop::kPowerCut:
+      host.disk->power_cut();
+      break;
+    case Stop::kWipe:
+      host.disk->wipe();
+      break;
   }
 }
 
@@ -219,7 +230,9 @@ NodeId Cluster::leader() const {
 bool Cluster::healthy(NodeId id) const { return up(id) && node(id)->status().state == "healthy"; }
 
 bool Cluster::run_until(const std::function<bool()>& condition, Micros within) {
-  return scheduler_.run_until([&] { return !invariants_.breach().empty() || condition(); }, scheduler_.now() + within) && condition();
+  return scheduler_.run_until([&] { return !invariants_.breach().empty() || condition(); },
+                              scheduler_.now() + within) &&
+         condition();
 }
 
 std::uint64_t Cluster::new_op(NodeId id) {
@@ -271,8 +284,8 @@ void Cluster::read(NodeId id, Micros timeout) {
                   const std::uint64_t seen = in.u64();
                   // Linearizable: everything acknowledged before the read began is in what it saw.
                   if (seen < acked)
-                    invariants_.breach("stale read: " + std::to_string(seen) + " operations seen, " + std::to_string(acked) +
-                                       " were acknowledged before");
+                    invariants_.breach("stale read: " + std::to_string(seen) + " operations seen, " +
+                                       std::to_string(acked) + " were acknowledged before");
                 });
 }
 
@@ -284,9 +297,15 @@ std::uint64_t Cluster::local_write(NodeId id, Micros timeout, std::size_t count)
   image->transact(numbers, {}, false, node(id)->now() + timeout, [this, numbers](const LocalResult& result) {
     for (const std::uint64_t number : numbers) {
       switch (result.outcome.kind) {
-        case vfs::OutcomeKind::kCommitted: settle(number, OpState::kAcked, ""); break;
-        case vfs::OutcomeKind::kNotApplied: settle(number, OpState::kRefused, base::to_string(result.outcome.error)); break;
-        case vfs::OutcomeKind::kUnknown: settle(number, OpState::kUnknown, base::to_string(result.outcome.error)); break;
+        case vfs::OutcomeKind::kCommitted:
+          settle(number, OpState::kAcked, "");
+          break;
+        case vfs::OutcomeKind::kNotApplied:
+          settle(number, OpState::kRefused, base::to_string(result.outcome.error));
+          break;
+        case vfs::OutcomeKind::kUnknown:
+          settle(number, OpState::kUnknown, base::to_string(result.outcome.error));
+          break;
       }
     }
   });
@@ -294,7 +313,8 @@ std::uint64_t Cluster::local_write(NodeId id, Micros timeout, std::size_t count)
 }
 
 std::size_t Cluster::count(OpState state) const {
-  return static_cast<std::size_t>(std::count_if(ops_.begin(), ops_.end(), [state](const auto& op) { return op.second.state == state; }));
+  return static_cast<std::size_t>(
+      std::count_if(ops_.begin(), ops_.end(), [state](const auto& op) { return op.second.state == state; }));
 }
 
 std::string Cluster::check_content() const {
@@ -312,7 +332,8 @@ std::string Cluster::check_content() const {
       const std::string what = "operation " + std::to_string(number) + " of node " + std::to_string(op.node.value);
       if (seen > 1) return who + what + " was applied " + std::to_string(seen) + " times";
       if (op.state == OpState::kAcked && seen == 0) return who + what + " was acknowledged and is lost";
-      if (op.state == OpState::kRefused && seen != 0) return who + what + " was refused (" + op.error + ") and is there";
+      if (op.state == OpState::kRefused && seen != 0)
+        return who + what + " was refused (" + op.error + ") and is there";
       if (op.state == OpState::kPending) return who + what + " was never answered";
       times.erase(number);
     }
@@ -332,16 +353,17 @@ std::string Cluster::dump() const {
     node::Node& node = *host.process->node;
     const node::NodeStatus status = node.status();
     out += status.state + " " + status.role + " term " + std::to_string(status.term.value) + " leader " +
-           std::to_string(status.leader_id.value) + " commit " + std::to_string(status.commit_index.value) + " durable " +
-           std::to_string(status.durable_index.value) + " applied " + std::to_string(status.applied_index.value) + " cluster " +
-           base::hex16(status.cluster_id) + " " + status.last_error + "\n";
+           std::to_string(status.leader_id.value) + " commit " + std::to_string(status.commit_index.value) +
+           " durable " + std::to_string(status.durable_index.value) + " applied " +
+           std::to_string(status.applied_index.value) + " cluster " + base::hex16(status.cluster_id) + " " +
+           status.last_error + "\n";
     for (const node::MemberStatus& member : status.members)
-      out += "    member " + std::to_string(member.id.value) + " " + member.role + (member.reachable ? "" : " unreachable") + " match " +
-             std::to_string(member.match.value) + "\n";
+      out += "    member " + std::to_string(member.id.value) + " " + member.role +
+             (member.reachable ? "" : " unreachable") + " match " + std::to_string(member.match.value) + "\n";
     for (const node::DatabaseStatus& database : status.databases)
       out += "    " + database.name + " " + pages::to_string(database.image.state) + " applied " +
-             std::to_string(database.image.applied.index.value) + " base " + std::to_string(database.image.base.index.value) + " writer '" +
-             database.image.writer + "'\n";
+             std::to_string(database.image.applied.index.value) + " base " +
+             std::to_string(database.image.base.index.value) + " writer '" + database.image.writer + "'\n";
     const auto events = node.events(0);
     for (std::size_t i = events.size() > 12 ? events.size() - 12 : 0; i < events.size(); ++i)
       out += "    " + events[i].kind + ": " + events[i].text + "\n";

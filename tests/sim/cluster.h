@@ -73,7 +73,7 @@ class Cluster {
 
   // Every node has the same bytes at the same index, and every operation happened as often as it was told. "" or what is wrong.
   std::string check_content() const;
-  std::string dump() const;   // status and last events of every node, for people
+  std::string dump() const;  // status and last events of every node, for people
   void log(const std::string& line);
 
  private:
@@ -113,7 +113,7 @@ class Cluster {
   SimNetwork network_;
   Invariants invariants_;
   std::map<base::NodeId, Host> hosts_;
-  std::vector<std::unique_ptr<Process>> graves_;   // destroyed outside of their own tasks
+  std::vector<std::unique_ptr<Process>> graves_;  // destroyed outside of their own tasks
   std::map<std::uint64_t, Op> ops_;
   std::uint64_t last_op_ = 0;
 };

@@ -7,19 +7,22 @@ namespace sim {
 namespace {
 
 std::string text(base::LogId id) { return std::to_string(id.index.value) + "@" + std::to_string(id.term.value); }
-std::string text(base::Member member) { return std::to_string(member.id.value) + "/" + base::hex16(member.incarnation.value).substr(12); }
+std::string text(base::Member member) {
+  return std::to_string(member.id.value) + "/" + base::hex16(member.incarnation.value).substr(12);
+}
 
 }  // namespace
 
 void Invariants::published(base::NodeId node, base::DatabaseId db, base::LogId id, std::uint64_t digest) {
   ++publications_;
   const auto term = terms_.emplace(id.index, id.term).first;
-  if (term->second != id.term) breach("log matching: node " + std::to_string(node.value) + " shows " + text(id) + ", another node term " +
-                                      std::to_string(term->second.value));
+  if (term->second != id.term)
+    breach("log matching: node " + std::to_string(node.value) + " shows " + text(id) + ", another node term " +
+           std::to_string(term->second.value));
   const auto known = digests_.emplace(std::pair{db, id.index}, digest).first;
   if (known->second != digest)
-    breach("digest: node " + std::to_string(node.value) + " has " + base::hex16(digest) + " at " + text(id) + ", another node " +
-           base::hex16(known->second));
+    breach("digest: node " + std::to_string(node.value) + " has " + base::hex16(digest) + " at " + text(id) +
+           ", another node " + base::hex16(known->second));
 }
 
 void Invariants::sent(base::NodeId node, base::ByteView frame) {
@@ -35,8 +38,8 @@ void Invariants::sent(base::NodeId node, base::ByteView frame) {
   ++vote_count_;
   const auto known = votes_.emplace(std::pair{message->term, message->from}, message->to).first;
   if (known->second != message->to)
-    breach("two votes: " + text(message->from) + " in term " + std::to_string(message->term.value) + " for " + text(known->second) +
-           " and " + text(message->to));
+    breach("two votes: " + text(message->from) + " in term " + std::to_string(message->term.value) + " for " +
+           text(known->second) + " and " + text(message->to));
 }
 
 void Invariants::sampled(base::NodeId node, const raft::Status& raft, const node::NodeStatus& status) {
@@ -44,11 +47,12 @@ void Invariants::sampled(base::NodeId node, const raft::Status& raft, const node
     const base::Member self{node, status.incarnation};
     const auto known = leaders_.emplace(raft.term, self).first;
     if (known->second != self)
-      breach("two leaders of term " + std::to_string(raft.term.value) + ": " + text(known->second) + " and " + text(self));
+      breach("two leaders of term " + std::to_string(raft.term.value) + ": " + text(known->second) + " and " +
+             text(self));
   }
   if (status.applied_index > status.commit_index)
-    breach("node " + std::to_string(node.value) + " applied " + std::to_string(status.applied_index.value) + " over its commit index " +
-           std::to_string(status.commit_index.value));
+    breach("node " + std::to_string(node.value) + " applied " + std::to_string(status.applied_index.value) +
+           " over its commit index " + std::to_string(status.commit_index.value));
 }
 
 }  // namespace sim

@@ -19,7 +19,9 @@ class SimExecutor final : public node::Executor {
   SimExecutor(SimExecutors& parts, std::string name) : parts_(parts), name_(std::move(name)) {}
 
   void run(std::vector<node::ExecuteRequest> batch, std::function<void(node::BatchResult)> done) override {
-    parts_.sql_.post([this, batch = std::move(batch), done = std::move(done)]() mutable { work(std::move(batch), std::move(done)); });
+    parts_.sql_.post([this, batch = std::move(batch), done = std::move(done)]() mutable {
+      work(std::move(batch), std::move(done));
+    });
   }
   void interrupt() override {
     if (SimImage* image = parts_.images_.find(name_)) image->interrupt_executor();

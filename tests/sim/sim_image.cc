@@ -57,14 +57,21 @@ Result<Base> read_base(base::Env& env, const std::string& path, std::uint32_t pa
   out.id = base::DatabaseId{in.u64()};
   out.applied = read_log_id(in);
   const std::uint32_t count = in.u32();
-  for (PageNo page = 1; page <= count && in.ok() && page_size != 0; ++page) out.pages[page] = base::copy_of(in.raw(page_size));
+  for (PageNo page = 1; page <= count && in.ok() && page_size != 0; ++page)
+    out.pages[page] = base::copy_of(in.raw(page_size));
   return out;
 }
 
 }  // namespace
 
-SimImage::SimImage(const ImageParts& parts, vfs::Gate*& gate, std::string name, base::DatabaseId id, std::uint32_t page_size)
-    : parts_(parts), gate_(gate), name_(std::move(name)), id_(id), page_size_(page_size), random_(parts.seed ^ base::mix64(id.value)) {}
+SimImage::SimImage(const ImageParts& parts, vfs::Gate*& gate, std::string name, base::DatabaseId id,
+                   std::uint32_t page_size)
+    : parts_(parts),
+      gate_(gate),
+      name_(std::move(name)),
+      id_(id),
+      page_size_(page_size),
+      random_(parts.seed ^ base::mix64(id.value)) {}
 
 std::uint64_t SimImage::digest_of(const Pages& content) const {
   std::uint64_t digest = 0;
@@ -96,7 +103,8 @@ Status SimImage::initialise(const pages::CreateDatabase& create, LogId id) {
     HQL_TRY(pages::apply_patch(patch, image));
     pages_[patch.page] = std::move(image);
   }
-  if (digest_of(pages_) != create.digest_after) return base::make_error(Code::kDiverged, "the first pages have another digest");
+  if (digest_of(pages_) != create.digest_after)
+    return base::make_error(Code::kDiverged, "the first pages have another digest");
   HQL_ASSIGN(file, parts_.env->open(parts_.dir + "/" + name_ + ".wal", base::OpenMode::kCreate));
   wal_ = std::move(file);
   HQL_TRY(wal_->truncate(0));
@@ -138,12 +146,14 @@ Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates) {
   }
   HQL_TRY(wal_->truncate(wal_end_));
   const std::uint64_t digest = digest_of(pages_);
-  const std::uint64_t base_digest = digest_of(read_base(*parts_.env, parts_.dir + "/" + name_ + ".base", page_size_)->pages);
+  const std::uint64_t base_digest =
+      digest_of(read_base(*parts_.env, parts_.dir + "/" + name_ + ".base", page_size_)->pages);
   LogId position;
   if (digest == base_digest) position = base_;
   for (const pages::RedoCandidate& candidate : candidates)
     if (position == LogId{} && candidate.digest_after == digest) position = candidate.id;
-  if (position == LogId{}) return base::make_error(Code::kForeignWrite, "database " + name_ + " matches no transaction of the log");
+  if (position == LogId{})
+    return base::make_error(Code::kForeignWrite, "database " + name_ + " matches no transaction of the log");
   show(position);
   return base::ok();
 }
@@ -233,9 +243,8 @@ void SimImage::sync_point(std::function<void(Result<LogId>)> done) {
 }
 
 void SimImage::checkpoint(std::function<void(Status)> done) {
-  parts_.maintenance->post([this, done = std::move(done)]() mutable {
-    parts_.loop->post([done = std::move(done)] { done(base::ok()); });
-  });
+  parts_.maintenance->post(
+      [this, done = std::move(done)]() mutable { parts_.loop->post([done = std::move(done)] { done(base::ok()); }); });
 }
 
 void SimImage::doom_local_writer(const base::Error& reason) {
@@ -281,8 +290,8 @@ std::vector<std::uint64_t> SimImage::operations() const {
 
 // --- local transactions --------------------------------------------------------------------------------------------------------
 
-void SimImage::transact(std::vector<std::uint64_t> ops, std::vector<pages::RequestRecord> requests, bool executor, base::Micros deadline,
-                        std::function<void(LocalResult)> done) {
+void SimImage::transact(std::vector<std::uint64_t> ops, std::vector<pages::RequestRecord> requests, bool executor,
+                        base::Micros deadline, std::function<void(LocalResult)> done) {
   auto transaction = std::make_shared<Transaction>();
   transaction->ops = std::move(ops);
   transaction->requests = std::move(requests);
@@ -316,7 +325,8 @@ void SimImage::wait_for_writer(TransactionPtr transaction) {
     const auto it = std::find(waiting_.begin(), waiting_.end(), transaction);
     if (it == waiting_.end()) return;
     waiting_.erase(it);
-    end(transaction, {OutcomeKind::kNotApplied, {}, base::make_error(Code::kTimeout, "the database did not catch up in time")});
+    end(transaction,
+        {OutcomeKind::kNotApplied, {}, base::make_error(Code::kTimeout, "the database did not catch up in time")});
   });
 }
 
@@ -363,7 +373,8 @@ void SimImage::commit(TransactionPtr transaction) {
     const auto before = pages_.find(page);
     if (before != pages_.end() && before->second == image) continue;
     (*changed)[page] = image;
-    tx.patches.push_back(pages::make_patch(page, before == pages_.end() ? base::ByteView() : base::ByteView(before->second), image));
+    tx.patches.push_back(
+        pages::make_patch(page, before == pages_.end() ? base::ByteView() : base::ByteView(before->second), image));
   }
   tx.header.db = id_;
   tx.header.parent = applied_;
@@ -407,7 +418,9 @@ namespace {
 class Handle final : public pages::DatabaseImage {
  public:
   explicit Handle(SimImage& image) : image_(image) {}
-  void publish(pages::PublishJob job, std::function<void(Status)> done) override { image_.publish(std::move(job), std::move(done)); }
+  void publish(pages::PublishJob job, std::function<void(Status)> done) override {
+    image_.publish(std::move(job), std::move(done));
+  }
   void sync_point(std::function<void(Result<LogId>)> done) override { image_.sync_point(std::move(done)); }
   void checkpoint(std::function<void(Status)> done) override { image_.checkpoint(std::move(done)); }
   void doom_local_writer(const base::Error& reason) override { image_.doom_local_writer(reason); }
@@ -427,12 +440,14 @@ std::unique_ptr<pages::DatabaseImage> SimImages::keep(const std::string& name, s
 }
 
 Result<std::unique_ptr<pages::DatabaseImage>> SimImages::create(const pages::CreateDatabase& create, LogId id) {
-  auto image = std::make_unique<SimImage>(parts_, gate_, create.name, base::DatabaseId{id.index.value}, create.page_size);
+  auto image =
+      std::make_unique<SimImage>(parts_, gate_, create.name, base::DatabaseId{id.index.value}, create.page_size);
   HQL_TRY(image->initialise(create, id));
   return keep(create.name, std::move(image));
 }
 
-Result<std::unique_ptr<pages::DatabaseImage>> SimImages::open(const std::string& name, base::DatabaseId db, std::uint32_t page_size,
+Result<std::unique_ptr<pages::DatabaseImage>> SimImages::open(const std::string& name, base::DatabaseId db,
+                                                              std::uint32_t page_size,
                                                               const std::vector<pages::RedoCandidate>& candidates) {
   auto image = std::make_unique<SimImage>(parts_, gate_, name, db, page_size);
   HQL_TRY(image->recover(candidates));

@@ -54,8 +54,8 @@ class SimImage final : public pages::DatabaseImage {
   pages::ImageStatus status() override;
 
   // Appends `ops` (none: only reads) in one transaction; `requests` ride in its entry. On the sql lane; `done` there too.
-  void transact(std::vector<std::uint64_t> ops, std::vector<pages::RequestRecord> requests, bool executor, base::Micros deadline,
-                std::function<void(LocalResult)> done);
+  void transact(std::vector<std::uint64_t> ops, std::vector<pages::RequestRecord> requests, bool executor,
+                base::Micros deadline, std::function<void(LocalResult)> done);
   void interrupt_executor();
   // Every operation id in the database, in order.
   [[nodiscard]] std::vector<std::uint64_t> operations() const;
@@ -103,7 +103,7 @@ class SimImage final : public pages::DatabaseImage {
   const base::DatabaseId id_;
   const std::uint32_t page_size_;
   base::Random random_;
-  Pages pages_;                 // 1..page_count
+  Pages pages_;  // 1..page_count
   std::uint64_t digest_ = 0;
   base::LogId applied_;
   base::LogId base_;
@@ -121,9 +121,11 @@ class SimImages final : public pages::ImageFactory {
  public:
   explicit SimImages(ImageParts parts) : parts_(std::move(parts)) {}
   void set_gate(vfs::Gate* gate) { gate_ = gate; }
-  base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase& create, base::LogId id) override;
-  base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string& name, base::DatabaseId db, std::uint32_t page_size,
-                                                           const std::vector<pages::RedoCandidate>& candidates) override;
+  base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase& create,
+                                                             base::LogId id) override;
+  base::Result<std::unique_ptr<pages::DatabaseImage>> open(
+      const std::string& name, base::DatabaseId db, std::uint32_t page_size,
+      const std::vector<pages::RedoCandidate>& candidates) override;
   base::Result<base::LogId> recorded_base(const std::string& name) override;
   // The open image of that name, or null. Valid until it is dropped or the node goes.
   [[nodiscard]] SimImage* find(const std::string& name) const;

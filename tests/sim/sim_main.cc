@@ -49,8 +49,8 @@ int main(int argc, char** argv) {
     const sim::RunResult result = sim::run_seed(options);
     if (!result.failure.empty()) {
       std::printf("seed %llu failed: %s\nrepeat: sim --seed %llu --nodes %d --steps %d --trace\n",
-                  static_cast<unsigned long long>(options.seed), result.failure.c_str(), static_cast<unsigned long long>(options.seed),
-                  options.nodes, options.steps);
+                  static_cast<unsigned long long>(options.seed), result.failure.c_str(),
+                  static_cast<unsigned long long>(options.seed), options.nodes, options.steps);
       return 1;
     }
     total.acked += result.acked;
@@ -60,11 +60,13 @@ int main(int argc, char** argv) {
     total.votes += result.votes;
     total.trace ^= result.trace;
   }
-  std::printf("%llu seeds, %d nodes: %llu writes acknowledged, %llu refused, %llu unknown, %llu votes, %llu tasks, trace %016llx\n",
-              static_cast<unsigned long long>(seeds), options.nodes, static_cast<unsigned long long>(total.acked),
-              static_cast<unsigned long long>(total.refused), static_cast<unsigned long long>(total.unknown),
-              static_cast<unsigned long long>(total.votes), static_cast<unsigned long long>(total.tasks),
-              static_cast<unsigned long long>(total.trace));
+  std::printf(
+      "%llu seeds, %d nodes: %llu writes acknowledged, %llu refused, %llu unknown, %llu votes, %llu tasks, trace "
+      "%016llx\n",
+      static_cast<unsigned long long>(seeds), options.nodes, static_cast<unsigned long long>(total.acked),
+      static_cast<unsigned long long>(total.refused), static_cast<unsigned long long>(total.unknown),
+      static_cast<unsigned long long>(total.votes), static_cast<unsigned long long>(total.tasks),
+      static_cast<unsigned long long>(total.trace));
   if (total.acked == 0) {
     std::printf("nothing was acknowledged: the run proves nothing\n");
     return 1;

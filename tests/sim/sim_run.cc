@@ -17,7 +17,7 @@ using base::NodeId;
 constexpr std::uint64_t kWorkloadStream = 1;
 constexpr std::uint64_t kFaultStream = 2;
 constexpr int kWipesMax = 3;
-constexpr std::uint32_t kBreakPpm = 3000;   // in every third run connections also break by themselves
+constexpr std::uint32_t kBreakPpm = 3000;  // in every third run connections also break by themselves
 
 class Run {
  public:
@@ -107,9 +107,13 @@ class Run {
     const Micros later = static_cast<Micros>(20 + faults_.below(3000)) * kMillisecond;
     switch (faults_.below(13)) {
       case 0:
-      case 1: stop(id, Cluster::Stop::kKill, later); break;
+      case 1:
+        stop(id, Cluster::Stop::kKill, later);
+        break;
       case 2:
-      case 3: stop(id, Cluster::Stop::kPowerCut, later); break;
+      case 3:
+        stop(id, Cluster::Stop::kPowerCut, later);
+        break;
       case 4:
         if (faults_.chance(1, 4)) {  // the whole house
           for (const NodeId each : cluster_.ids()) stop(each, Cluster::Stop::kPowerCut, later);
@@ -120,7 +124,9 @@ class Run {
         cluster_.disk(id).crash_at(1 + faults_.below(40));
         restart_later(id, later);
         break;
-      case 6: split(); break;
+      case 6:
+        split();
+        break;
       case 7: {
         const NodeId other = any(faults_);
         if (other == id) break;
@@ -128,12 +134,16 @@ class Run {
         cluster_.network().block(id, other);
         break;
       }
-      case 8: cluster_.network().heal_all(); break;
+      case 8:
+        cluster_.network().heal_all();
+        break;
       case 9:
         cluster_.scheduler().pause(id);
         after(later, [this, id] { cluster_.scheduler().resume(id); });
         break;
-      case 10: slow_disk(id, later); break;
+      case 10:
+        slow_disk(id, later);
+        break;
       case 11:
         if (wiped_ < kWipesMax && faults_.chance(1, 4)) {
           heal();
@@ -144,7 +154,8 @@ class Run {
       case 12:
         if (const NodeId other = any(faults_); other != id) {
           cluster_.network().clog(id, other, cluster_.scheduler().now() + later);
-          if (cluster_.up(id)) cluster_.node(id)->transfer_leader(other, cluster_.node(id)->now() + kSecond, [](const auto&) {});
+          if (cluster_.up(id))
+            cluster_.node(id)->transfer_leader(other, cluster_.node(id)->now() + kSecond, [](const auto&) {});
         }
         break;
     }
@@ -219,7 +230,8 @@ class Run {
     if (!leader) return false;
     const node::NodeStatus status = cluster_.node(leader)->status();
     return status.members.size() == cluster_.ids().size() &&
-           std::all_of(status.members.begin(), status.members.end(), [](const auto& member) { return member.role == "voter"; });
+           std::all_of(status.members.begin(), status.members.end(),
+                       [](const auto& member) { return member.role == "voter"; });
   }
   void final_writes() {
     if (!ok()) return;
@@ -227,7 +239,8 @@ class Run {
     for (const NodeId id : cluster_.ids()) last.push_back(cluster_.write(id, 30 * kSecond));
     cluster_.run_until([&] { return cluster_.count(OpState::kPending) == 0; }, 60 * kSecond);
     for (const std::uint64_t op : last)
-      if (ok() && cluster_.op(op) != OpState::kAcked) fail("liveness: a write on the healed cluster was not acknowledged");
+      if (ok() && cluster_.op(op) != OpState::kAcked)
+        fail("liveness: a write on the healed cluster was not acknowledged");
   }
   bool level() {
     base::Index highest;

@@ -10,11 +10,11 @@ namespace sim {
 struct RunOptions {
   std::uint64_t seed = 1;
   int nodes = 3;
-  int steps = 60;          // faults in the first phase
+  int steps = 60;  // faults in the first phase
   bool trace = false;
 };
 struct RunResult {
-  std::string failure;     // "" when all invariants held
+  std::string failure;  // "" when all invariants held
   std::uint64_t acked = 0;
   std::uint64_t refused = 0;
   std::uint64_t unknown = 0;

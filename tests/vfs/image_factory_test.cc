@@ -97,7 +97,7 @@ TEST(Syncs, SyncPointAndNewWal_PassTheSyncOfTheWal) {
   EXPECT_EQ(base::fault_hits("image.wal_sync"), 1u);  // a commit is not synced: the log is the redo log
   ASSERT_OK(node.sync_point());
   EXPECT_EQ(base::fault_hits("image.wal_sync"), 2u);
-  ASSERT_OK(node.sync_point());                       // nothing new
+  ASSERT_OK(node.sync_point());  // nothing new
   EXPECT_EQ(base::fault_hits("image.wal_sync"), 2u);
   ASSERT_OK(node.checkpoint());
   ASSERT_OK(node.publish(source.transact("INSERT INTO t VALUES(2)")));

@@ -35,7 +35,8 @@ int Plain::exec(const std::string& sql) { return sqlite3_exec(db_, sql.c_str(), 
 
 std::string Plain::value(const std::string& sql) {
   sqlite3_stmt* statement = nullptr;
-  if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &statement, nullptr) != SQLITE_OK) return std::string("error: ") + sqlite3_errmsg(db_);
+  if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &statement, nullptr) != SQLITE_OK)
+    return std::string("error: ") + sqlite3_errmsg(db_);
   std::string result;
   const int rc = sqlite3_step(statement);
   if (rc == SQLITE_ROW) {
@@ -81,7 +82,8 @@ Source::Source(std::uint32_t page_size)
     : page_size_(page_size), path_(dir_.path() + "/source.db"), plain_(path_), sums_(page_size) {
   CHECK(plain_.exec("PRAGMA page_size=" + std::to_string(page_size)) == SQLITE_OK);
   CHECK(plain_.value("PRAGMA journal_mode=WAL") == "wal");
-  CHECK(plain_.exec("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA user_version=1; PRAGMA wal_checkpoint(TRUNCATE)") == SQLITE_OK);
+  CHECK(plain_.exec("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA user_version=1; PRAGMA "
+                    "wal_checkpoint(TRUNCATE)") == SQLITE_OK);
   image_ = read_file();
   for (std::size_t i = 0; i < image_.size(); ++i) {
     const auto page = static_cast<pages::PageNo>(i + 1);
@@ -94,7 +96,8 @@ Image Source::read_file() const {
   std::ifstream file(path_, std::ios::binary);
   Image image;
   base::Bytes page(page_size_);
-  while (file.read(reinterpret_cast<char*>(page.data()), static_cast<std::streamsize>(page.size()))) image.push_back(page);
+  while (file.read(reinterpret_cast<char*>(page.data()), static_cast<std::streamsize>(page.size())))
+    image.push_back(page);
   return image;
 }
 
@@ -103,7 +106,8 @@ std::vector<pages::PageNo> Source::framed_pages() const {
   std::ifstream file(path_ + "-wal", std::ios::binary);
   std::vector<pages::PageNo> pages;
   base::Bytes page(4);
-  for (std::streamoff at = 32; file.seekg(at) && file.read(reinterpret_cast<char*>(page.data()), 4); at += 24 + page_size_)
+  for (std::streamoff at = 32; file.seekg(at) && file.read(reinterpret_cast<char*>(page.data()), 4);
+       at += 24 + page_size_)
     pages.push_back(base::load_be32(page.data()));
   return pages;
 }

@@ -57,7 +57,10 @@ TEST_F(Keeper, OpenAndCloseInThisProcess_LoosensNothing) {
     ASSERT_GE(fd, 0);
     ::close(fd);
   }
-  { Plain plain(node.path()); EXPECT_EQ(plain.value("SELECT count(*) FROM t"), "3"); }
+  {
+    Plain plain(node.path());
+    EXPECT_EQ(plain.value("SELECT count(*) FROM t"), "3");
+  }
   EXPECT_NE(cli("INSERT INTO t VALUES(4)").find("database is locked"), std::string::npos);
   EXPECT_EQ(cli("SELECT count(*) FROM t"), "3");
   EXPECT_TRUE(std::filesystem::exists(node.path() + "-wal"));

@@ -10,7 +10,8 @@
 namespace image_test {
 namespace {
 
-constexpr const char* kSchema = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, n INTEGER); CREATE INDEX t_n ON t(n);";
+constexpr const char* kSchema =
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, n INTEGER); CREATE INDEX t_n ON t(n);";
 
 std::string insert_sql(int first, int count) {
   return "WITH RECURSIVE c(i) AS (SELECT " + std::to_string(first) + " UNION ALL SELECT i+1 FROM c WHERE i<" +
@@ -33,10 +34,14 @@ TEST(Publish, EveryTransaction_IsVisibleToPlainReaders) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   for (int i = 0; i < 200; ++i) {
     std::string sql;
-    if (i % 10 == 9) sql = "DELETE FROM t WHERE id%3=0;";
-    else if (i % 10 == 5) sql = "UPDATE t SET name=hex(randomblob(300)) WHERE id%7=0;";
-    else if (i % 50 == 48) sql = "VACUUM;";
-    else sql = insert_sql(i * 20 + 1, 20);
+    if (i % 10 == 9)
+      sql = "DELETE FROM t WHERE id%3=0;";
+    else if (i % 10 == 5)
+      sql = "UPDATE t SET name=hex(randomblob(300)) WHERE id%7=0;";
+    else if (i % 50 == 48)
+      sql = "VACUUM;";
+    else
+      sql = insert_sql(i * 20 + 1, 20);
     ASSERT_OK(node.publish(source.transact(sql)));
     ASSERT_EQ(reader.serialize(), joined(source.image())) << sql;
     if (i % 23 == 22) ASSERT_OK(node.checkpoint());
@@ -163,7 +168,8 @@ TEST(Publish, RottenOldPage_IsDetected) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   ASSERT_OK(node.publish(source.transact(insert_sql(1, 50))));
   ASSERT_OK(node.checkpoint());
-  ASSERT_OK(node.publish(source.transact("CREATE TABLE other(x)")));  // restarts the WAL: t's pages are in the file alone
+  ASSERT_OK(
+      node.publish(source.transact("CREATE TABLE other(x)")));  // restarts the WAL: t's pages are in the file alone
   {
     std::fstream file(node.path(), std::ios::binary | std::ios::in | std::ios::out);
     const std::size_t page = 2;  // the table's root
@@ -181,14 +187,15 @@ TEST(Publish, AtFullSpeed_ReadersInThisAndAnotherProcessSeeNoError) {
   Source source;
   Node node(dir.path());
   ASSERT_OK(node.create(source.create()));
-  ASSERT_OK(node.publish(source.transact("CREATE TABLE acc(id INTEGER PRIMARY KEY, v INTEGER, pad TEXT);"
-                                         "INSERT INTO acc SELECT value, 100, hex(randomblob(200)) FROM (WITH RECURSIVE c(value) AS (SELECT 1 "
-                                         "UNION ALL SELECT value+1 FROM c WHERE value<200) SELECT value FROM c)")));
+  ASSERT_OK(node.publish(source.transact(
+      "CREATE TABLE acc(id INTEGER PRIMARY KEY, v INTEGER, pad TEXT);"
+      "INSERT INTO acc SELECT value, 100, hex(randomblob(200)) FROM (WITH RECURSIVE c(value) AS (SELECT 1 "
+      "UNION ALL SELECT value+1 FROM c WHERE value<200) SELECT value FROM c)")));
   std::vector<pages::PublishJob> jobs;
   const int count = static_cast<int>(400 * test_scale());
   for (int i = 0; i < count; ++i)
-    jobs.push_back(source.transact("BEGIN; UPDATE acc SET v=v-7, pad=hex(randomblob(100+" + std::to_string(i % 90) + ")) WHERE id=" +
-                                   std::to_string(i % 200 + 1) + "; UPDATE acc SET v=v+7 WHERE id=" +
+    jobs.push_back(source.transact("BEGIN; UPDATE acc SET v=v-7, pad=hex(randomblob(100+" + std::to_string(i % 90) +
+                                   ")) WHERE id=" + std::to_string(i % 200 + 1) + "; UPDATE acc SET v=v+7 WHERE id=" +
                                    std::to_string((i * 31 + 17) % 200 + 1) + "; COMMIT"));
   const std::string script = dir.path() + "/script.sql";
   {
@@ -213,7 +220,8 @@ TEST(Publish, AtFullSpeed_ReadersInThisAndAnotherProcessSeeNoError) {
         ++reads;
       }
     });
-  auto other = std::async(std::launch::async, [&] { return shell("sqlite3 -readonly " + node.path() + " < " + script); });
+  auto other =
+      std::async(std::launch::async, [&] { return shell("sqlite3 -readonly " + node.path() + " < " + script); });
   std::size_t next = 0;
   // Until the other process has read enough and the jobs are through.
   while (next < jobs.size() || other.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {

@@ -30,7 +30,8 @@ std::vector<pages::PublishJob> make_history(Source& source, int count) {
     if (i % 9 == 8) sql = "DELETE FROM t WHERE id%4=" + std::to_string(i % 4);
     if (i % 5 == 3) sql = "UPDATE t SET name=hex(randomblob(60)) WHERE id%11=" + std::to_string(i % 11);
     if (i % 31 == 30) sql = "VACUUM";
-    if (i % 13 == 12) sql = "INSERT INTO t(name) SELECT hex(randomblob(700)) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8))";
+    if (i % 13 == 12)
+      sql = "INSERT INTO t(name) SELECT hex(randomblob(700)) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8))";
     jobs.push_back(source.transact(sql));
   }
   return jobs;
@@ -49,7 +50,8 @@ base::Bytes seen(const std::string& path) {
 }
 
 // Opens what the crash left, checks that the position's bytes are the position's, redoes the rest.
-void recover_and_finish(const std::string& dir, const Source& source, const std::vector<pages::PublishJob>& jobs, base::Index* position = nullptr) {
+void recover_and_finish(const std::string& dir, const Source& source, const std::vector<pages::PublishJob>& jobs,
+                        base::Index* position = nullptr) {
   const auto base = vfs::Database::recorded_base(base::posix_env(), dir, "app.db");
   ASSERT_OK(base);
   Node node(dir);
@@ -57,7 +59,8 @@ void recover_and_finish(const std::string& dir, const Source& source, const std:
   const base::LogId applied = node->status().applied;
   if (position != nullptr) *position = applied.index;
   ASSERT_GE(applied.index, base->index);
-  ASSERT_EQ(seen(node.path()), source.bytes_at(applied.index)) << "position " << applied.index.value << " base " << base->index.value;
+  ASSERT_EQ(seen(node.path()), source.bytes_at(applied.index))
+      << "position " << applied.index.value << " base " << base->index.value;
   for (const pages::PublishJob& job : jobs)
     if (job.id.index > applied.index) {
       ASSERT_OK(node.publish(job));
@@ -72,7 +75,8 @@ void recover_and_finish(const std::string& dir, const Source& source, const std:
 
 void copy_database(const std::string& from, const std::string& to) {
   for (const char* suffix : {"", "-wal", ".sums"})
-    std::filesystem::copy_file(from + "/app.db" + suffix, to + "/app.db" + suffix, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(from + "/app.db" + suffix, to + "/app.db" + suffix,
+                               std::filesystem::copy_options::overwrite_existing);
 }
 
 TEST(Recovery, CleanlyClosed_OpensAtItsBase) {
@@ -106,7 +110,8 @@ TEST(Recovery, HalfDoneCreation_IsReplaced) {
   Node node(dir.path());
   ASSERT_OK(node.create(source.create()));
   EXPECT_EQ(seen(node.path()), joined(source.image()));
-  EXPECT_EQ(std::filesystem::status(node.path()).permissions() & std::filesystem::perms::others_read, std::filesystem::perms::others_read);
+  EXPECT_EQ(std::filesystem::status(node.path()).permissions() & std::filesystem::perms::others_read,
+            std::filesystem::perms::others_read);
 }
 
 // The page cache survives: everything published is found, wherever the process died.
@@ -232,7 +237,8 @@ TEST(Recovery, HalfWrittenBackfillAndRottenSums_AreMended) {
       std::fstream file(dir.path() + "/app.db", std::ios::binary | std::ios::in | std::ios::out);
       std::fstream wal(dir.path() + "/app.db-wal", std::ios::binary | std::ios::in);
       base::Bytes header(4);
-      for (std::streamoff at = 32; wal.seekg(at) && wal.read(reinterpret_cast<char*>(header.data()), 4); at += 24 + 4096) {
+      for (std::streamoff at = 32; wal.seekg(at) && wal.read(reinterpret_cast<char*>(header.data()), 4);
+           at += 24 + 4096) {
         const std::uint32_t page = base::load_be32(header.data());
         if (random() % 2 == 0 || page == 1) continue;
         file.seekp(static_cast<std::streamoff>(page - 1) * 4096 + static_cast<std::streamoff>(random() % 8 * 512));
@@ -350,7 +356,8 @@ TEST_F(OwnerDied, PlainWriteToAnUntouchedPage_IsReported) {
     node.crash();
   }
   EXPECT_EQ(cli("UPDATE t SET name=substr(name,1,length(name)-1)||'!' "
-                "WHERE id=(SELECT max(id) FROM t WHERE length(name)<100); SELECT changes()"), "1");
+                "WHERE id=(SELECT max(id) FROM t WHERE length(name)<100); SELECT changes()"),
+            "1");
   ASSERT_FALSE(std::filesystem::exists(dir.path() + "/app.db-wal"));
   Node node(dir.path());
   EXPECT_EQ(node.open(source.history()).error().code, base::Code::kForeignWrite);
@@ -451,8 +458,9 @@ TEST(Faults, KilledAtNamedPoints_Recovers) {
   Source source;
   const pages::CreateDatabase create = source.create();
   const auto jobs = make_history(source, 30);
-  for (const char* fault : {"image.wal_restart:kill:2", "image.wal_restart:kill:3", "image.publish:kill:7", "image.publish:kill:20",
-                            "image.wal_write:kill:11", "image.wal_sync:kill:3", "image.wal_sync:kill:4"}) {
+  for (const char* fault :
+       {"image.wal_restart:kill:2", "image.wal_restart:kill:3", "image.publish:kill:7", "image.publish:kill:20",
+        "image.wal_write:kill:11", "image.wal_sync:kill:3", "image.wal_sync:kill:4"}) {
     TempDir dir;
     const pid_t child = ::fork();
     if (child == 0) {

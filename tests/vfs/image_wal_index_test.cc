@@ -22,7 +22,8 @@ namespace {
 // A database's wal-index and WAL, looked at from outside. The descriptors live as long as the test's connections (POSIX locks).
 struct Look {
   explicit Look(const std::string& path)
-      : shm_fd(::open((path + "-shm").c_str(), O_RDWR | O_CLOEXEC)), wal_fd(::open((path + "-wal").c_str(), O_RDONLY | O_CLOEXEC)) {
+      : shm_fd(::open((path + "-shm").c_str(), O_RDWR | O_CLOEXEC)),
+        wal_fd(::open((path + "-wal").c_str(), O_RDONLY | O_CLOEXEC)) {
     auto mapped = vfs::WalIndex::map(shm_fd);
     EXPECT_TRUE(mapped);
     index = std::move(*mapped);
@@ -62,7 +63,8 @@ void expect_same(Look& ours, Look& theirs, std::uint32_t page_size, vfs::FrameNo
     const base::Bytes our_frame = ours.frame(compared + 1, page_size);
     const base::Bytes their_frame = theirs.frame(compared + 1, page_size);
     const auto differs = std::mismatch(our_frame.begin(), our_frame.end(), their_frame.begin(), their_frame.end());
-    ASSERT_TRUE(differs.first == our_frame.end()) << "frame " << compared + 1 << " at byte " << differs.first - our_frame.begin();
+    ASSERT_TRUE(differs.first == our_frame.end())
+        << "frame " << compared + 1 << " at byte " << differs.first - our_frame.begin();
     ASSERT_EQ(*ours.index->page_of(compared + 1), *theirs.index->page_of(compared + 1));
   }
   for (pages::PageNo page = 1; page <= a->page_count + 2; ++page)
@@ -71,7 +73,8 @@ void expect_same(Look& ours, Look& theirs, std::uint32_t page_size, vfs::FrameNo
 
 // The file and its WAL without the wal-index: SQLite recovers from the checksums.
 base::Bytes recovered_copy(const std::string& path, const std::string& to) {
-  for (const char* suffix : {"", "-wal"}) std::filesystem::copy_file(path + suffix, to + suffix, std::filesystem::copy_options::overwrite_existing);
+  for (const char* suffix : {"", "-wal"})
+    std::filesystem::copy_file(path + suffix, to + suffix, std::filesystem::copy_options::overwrite_existing);
   Plain copy(to);
   return copy.serialize();
 }
@@ -98,7 +101,8 @@ void run_twin(std::uint32_t page_size, int rounds, int rows) {
     std::string sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX t_name ON t(name)";
     if (i > 0)
       sql = "WITH RECURSIVE c(i) AS (SELECT " + std::to_string(i * rows) + " UNION ALL SELECT i+1 FROM c WHERE i<" +
-            std::to_string(i * rows + rows - 1) + ") INSERT INTO t SELECT i, printf('%08x', (i*2654435761) & 0xffffffff) FROM c";
+            std::to_string(i * rows + rows - 1) +
+            ") INSERT INTO t SELECT i, printf('%08x', (i*2654435761) & 0xffffffff) FROM c";
     if (i % 7 == 6) sql = "UPDATE t SET name=name||'x' WHERE id%13=0";
     sql = "BEGIN;" + sql + ";COMMIT";
     const pages::PublishJob job = source.transact(sql);

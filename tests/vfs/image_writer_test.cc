@@ -62,7 +62,9 @@ struct Writer : ::testing::Test {
     node->publish(job, [outcome](base::Status status) { outcome->set_value(std::move(status)); });
     return future;
   }
-  static bool waits(std::future<base::Status>& future) { return future.wait_for(std::chrono::milliseconds(30)) == std::future_status::timeout; }
+  static bool waits(std::future<base::Status>& future) {
+    return future.wait_for(std::chrono::milliseconds(30)) == std::future_status::timeout;
+  }
   base::Bytes seen() {
     Plain reader(node.path(), SQLITE_OPEN_READONLY);
     return reader.serialize();
@@ -195,8 +197,9 @@ TEST_F(Writer, DoomedWithoutASuccessor_ReadersSeeAChangedHeader) {
 
 TEST_F(Writer, LockAfter_WaitsForTheGrantsIndex) {
   const pages::PublishJob job = source.transact("INSERT INTO t VALUES(4)");
-  auto locked = std::async(std::launch::async,
-                           [&] { return node->lock_writer_after(connection, job.id, base::posix_env().now() + 20 * base::kSecond); });
+  auto locked = std::async(std::launch::async, [&] {
+    return node->lock_writer_after(connection, job.id, base::posix_env().now() + 20 * base::kSecond);
+  });
   EXPECT_TRUE(waits(locked));
   ASSERT_OK(node.publish(job));
   ASSERT_OK(locked.get());
@@ -224,7 +227,8 @@ TEST_F(Writer, Drop_DoomsFailsAndRemoves) {
   EXPECT_EQ(node->attach(second).error().code, base::Code::kDropped);
   EXPECT_EQ(node->try_lock_writer(second).error().code, base::Code::kDropped);
   EXPECT_EQ(node.publish(source.transact("INSERT INTO t VALUES(4)")).error().code, base::Code::kDropped);
-  for (const char* suffix : {"", "-wal", "-shm", ".sums"}) EXPECT_FALSE(std::filesystem::exists(node.path() + suffix)) << suffix;
+  for (const char* suffix : {"", "-wal", "-shm", ".sums"})
+    EXPECT_FALSE(std::filesystem::exists(node.path() + suffix)) << suffix;
   node->detach(connection);
 }
 

@@ -31,7 +31,8 @@ TEST(ShimContention, EightWriters_EachGetsItsTurnAndNothingIsLost) {
       if (writer % 2 == 0) sqlite3_busy_timeout(db.get(), 20000);
       for (int n = 0; n < each; ++n) {
         const int before = commits.load();
-        if (db.exec("INSERT INTO t VALUES (" + std::to_string(writer) + "," + std::to_string(n) + ")") != SQLITE_OK) failures.fetch_add(1);
+        if (db.exec("INSERT INTO t VALUES (" + std::to_string(writer) + "," + std::to_string(n) + ")") != SQLITE_OK)
+          failures.fetch_add(1);
         const int overtaken = commits.fetch_add(1) - before;
         int most = overtaken_most.load();
         while (overtaken > most && !overtaken_most.compare_exchange_weak(most, overtaken)) {
@@ -45,8 +46,8 @@ TEST(ShimContention, EightWriters_EachGetsItsTurnAndNothingIsLost) {
             std::to_string(kWriters * each) + "|" + std::to_string(kWriters * each));
   // First come, first served: a waiter is overtaken by the others about once each. Polling gives many hundreds here.
   EXPECT_LE(overtaken_most.load(), 20 * kWriters);
-  std::printf("8 writers: %d commits in %lld us, a waiter was overtaken at most %d times\n", kWriters * each, static_cast<long long>(took),
-              overtaken_most.load());
+  std::printf("8 writers: %d commits in %lld us, a waiter was overtaken at most %d times\n", kWriters * each,
+              static_cast<long long>(took), overtaken_most.load());
   EXPECT_EQ(world.gate().grants(), world.gate().releases());
   world.expect_replay_equals_file("app.db");
 }
@@ -61,7 +62,8 @@ TEST(ShimContention, ReadersMeanwhile_NeverFailAndSeeTheSum) {
   std::vector<std::thread> readers;
   for (int at = 0; at < 3; ++at)
     readers.emplace_back([&, at] {
-      Db reader(at == 0 ? world.path("app.db") : "app.db", at == 0 ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI);
+      Db reader(at == 0 ? world.path("app.db") : "app.db",
+                at == 0 ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI);
       while (!stop.load()) {
         const std::string sum = reader.rows("SELECT sum(v) FROM t");
         reads.fetch_add(1);
@@ -70,9 +72,11 @@ TEST(ShimContention, ReadersMeanwhile_NeverFailAndSeeTheSum) {
     });
   for (int round = 0; round < 150 * test_scale(); ++round) {
     const std::string amount = std::to_string(round % 17);
-    ASSERT_EQ(db.exec("BEGIN; UPDATE t SET v = v - " + amount + " WHERE id = 1; UPDATE t SET v = v + " + amount + " WHERE id = 2; COMMIT"),
+    ASSERT_EQ(db.exec("BEGIN; UPDATE t SET v = v - " + amount + " WHERE id = 1; UPDATE t SET v = v + " + amount +
+                      " WHERE id = 2; COMMIT"),
               SQLITE_OK);
-    if (round % 10 == 0) world.gate().foreign_commit("app.db", "UPDATE t SET v = v + 1 WHERE id = 1; UPDATE t SET v = v - 1 WHERE id = 2");
+    if (round % 10 == 0)
+      world.gate().foreign_commit("app.db", "UPDATE t SET v = v + 1 WHERE id = 1; UPDATE t SET v = v - 1 WHERE id = 2");
     world.settle();
     if (round % 25 == 0) db.rows("PRAGMA wal_checkpoint");
   }
@@ -101,9 +105,9 @@ TEST(ShimContention, SameThreadHoldsWriter_FailsAtOnce) {
   Db a("app.db");
   Db b("app.db");
   ASSERT_EQ(a.exec("CREATE TABLE t(x); BEGIN IMMEDIATE"), SQLITE_OK);
-  EXPECT_EQ(b.exec("BEGIN IMMEDIATE"), SQLITE_BUSY);   // our busy handler
+  EXPECT_EQ(b.exec("BEGIN IMMEDIATE"), SQLITE_BUSY);  // our busy handler
   sqlite3_busy_timeout(b.get(), 60000);
-  EXPECT_EQ(b.exec("BEGIN IMMEDIATE"), SQLITE_BUSY);   // a driver's timeout, run through without sleeping
+  EXPECT_EQ(b.exec("BEGIN IMMEDIATE"), SQLITE_BUSY);  // a driver's timeout, run through without sleeping
   ASSERT_EQ(a.exec("COMMIT"), SQLITE_OK);
   EXPECT_EQ(b.exec("BEGIN IMMEDIATE; COMMIT"), SQLITE_OK);
 }
@@ -279,13 +283,16 @@ TEST(ShimRandom, WorkloadWithFailuresAndCheckpoints_ReplayIsTheFile) {
       if (random() % 12 != 0) return std::nullopt;
       vfs::Outcome outcome;
       outcome.kind = random() % 2 == 0 ? vfs::OutcomeKind::kNotApplied : vfs::OutcomeKind::kUnknown;
-      outcome.error = base::make_error(outcome.kind == vfs::OutcomeKind::kUnknown ? Code::kUnknownOutcome : Code::kNoQuorum, "by chance");
+      outcome.error = base::make_error(
+          outcome.kind == vfs::OutcomeKind::kUnknown ? Code::kUnknownOutcome : Code::kNoQuorum, "by chance");
       return outcome;
     });
     Db a("file:app.db?vfs=hiqlite&page_size=1024&auto_vacuum=" + std::string(seed % 2 == 0 ? "full" : "none"));
     Db b("app.db");
     Db* const connections[] = {&a, &b};
-    while (a.exec("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x BLOB); CREATE INDEX IF NOT EXISTS i ON t(x)") != SQLITE_OK) {
+    while (
+        a.exec("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, x BLOB); CREATE INDEX IF NOT EXISTS i ON t(x)") !=
+        SQLITE_OK) {
     }
     a.exec("PRAGMA cache_size=8");
     for (int round = 0; round < 120; ++round) {
@@ -294,12 +301,15 @@ TEST(ShimRandom, WorkloadWithFailuresAndCheckpoints_ReplayIsTheFile) {
       const std::string size = std::to_string(pick(1500));
       const std::string statements[] = {
           "INSERT INTO t(x) VALUES (randomblob(" + size + "))",
-          "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<" + some + ") INSERT INTO t(x) SELECT randomblob(300) FROM c",
+          "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<" + some +
+              ") INSERT INTO t(x) SELECT randomblob(300) FROM c",
           "UPDATE t SET x = randomblob(" + size + ") WHERE id % 7 = " + std::to_string(pick(7)),
           "DELETE FROM t WHERE id % 5 = " + std::to_string(pick(5)),
-          "BEGIN; UPDATE t SET x = zeroblob(40) WHERE id < " + some + "; SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; INSERT INTO t(x) VALUES (1); COMMIT",
+          "BEGIN; UPDATE t SET x = zeroblob(40) WHERE id < " + some +
+              "; SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; INSERT INTO t(x) VALUES (1); COMMIT",
           "BEGIN; DELETE FROM t WHERE id > " + some + "; ROLLBACK",
-          "CREATE TABLE IF NOT EXISTS u" + std::to_string(pick(3)) + "(y); DROP TABLE IF EXISTS u" + std::to_string(pick(3)),
+          "CREATE TABLE IF NOT EXISTS u" + std::to_string(pick(3)) + "(y); DROP TABLE IF EXISTS u" +
+              std::to_string(pick(3)),
       };
       db.exec(statements[pick(7)]);
       EXPECT_EQ(sqlite3_get_autocommit(db.get()), 1);

@@ -31,8 +31,9 @@ TEST(ShimOpen, EveryWayToNameIt_IsTheSameDatabase) {
   World world;
   Db first("app.db");
   ASSERT_EQ(first.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
-  for (const std::string& uri : {std::string("file:./app.db?vfs=hiqlite"), "file:" + world.path("app.db") + "?vfs=hiqlite",
-                                 std::string("file:app.db?vfs=hiqlite&node=1&mode=rw")}) {
+  for (const std::string& uri :
+       {std::string("file:./app.db?vfs=hiqlite"), "file:" + world.path("app.db") + "?vfs=hiqlite",
+        std::string("file:app.db?vfs=hiqlite&node=1&mode=rw")}) {
     Db db(uri);
     EXPECT_EQ(db.rows("SELECT x FROM t"), "1") << uri;
     EXPECT_TRUE(vfs::connection_info(db.get()).managed) << uri;
@@ -57,8 +58,10 @@ TEST(ShimOpen, WithoutCreate_UnknownNameIsNotFound) {
 
 TEST(ShimOpen, PlainFileOfTheName_IsNotShadowed) {
   World world;
-  { Db plain("file:app.db", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, "unix");
-    ASSERT_EQ(plain.exec("CREATE TABLE t(x)"), SQLITE_OK); }
+  {
+    Db plain("file:app.db", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, "unix");
+    ASSERT_EQ(plain.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  }
   Db db("app.db");
   EXPECT_EQ(db.open_code(), code(SQLITE_CANTOPEN, Code::kExists));
   EXPECT_TRUE(mentions("hql_import('app.db'"));
@@ -150,7 +153,10 @@ TEST(ShimOpen, AttachVacuumIntoAndTemp_PassThrough) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
-  ASSERT_EQ(db.exec("ATTACH 'scratch.db' AS s; CREATE TABLE s.copy AS SELECT * FROM t; CREATE TEMP TABLE p AS SELECT 5 AS y"), SQLITE_OK) << db.message();
+  ASSERT_EQ(
+      db.exec("ATTACH 'scratch.db' AS s; CREATE TABLE s.copy AS SELECT * FROM t; CREATE TEMP TABLE p AS SELECT 5 AS y"),
+      SQLITE_OK)
+      << db.message();
   EXPECT_TRUE(std::filesystem::exists("scratch.db"));
   EXPECT_EQ(db.rows("SELECT x, y FROM s.copy, p"), "1|5");
   EXPECT_EQ(db.rows("PRAGMA s.journal_mode"), "delete");
@@ -162,7 +168,8 @@ TEST(ShimOpen, AttachVacuumIntoAndTemp_PassThrough) {
   EXPECT_EQ(db.rows("SELECT count(*) FROM s.copy"), "2");
   ASSERT_EQ(db.exec("DETACH s"), SQLITE_OK);
   Db memory(":memory:");
-  ASSERT_EQ(memory.exec("ATTACH 'file:app.db?vfs=hiqlite' AS r; INSERT INTO r.t VALUES (3)"), SQLITE_OK) << memory.message();
+  ASSERT_EQ(memory.exec("ATTACH 'file:app.db?vfs=hiqlite' AS r; INSERT INTO r.t VALUES (3)"), SQLITE_OK)
+      << memory.message();
   EXPECT_EQ(db.rows("SELECT count(*) FROM t"), "3");
 }
 
@@ -233,8 +240,8 @@ TEST(ShimOpen, ForkedChild_IsRefused) {
     const bool write_refused = db.exec("INSERT INTO t VALUES (1)") == code(SQLITE_MISUSE, Code::kForked);
     const bool read_refused = db.exec("SELECT * FROM t") == code(SQLITE_MISUSE, Code::kForked);
     sqlite3* again = nullptr;
-    const bool open_refused =
-        sqlite3_open_v2("file:app.db?vfs=hiqlite", &again, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, nullptr) != SQLITE_OK;
+    const bool open_refused = sqlite3_open_v2("file:app.db?vfs=hiqlite", &again,
+                                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, nullptr) != SQLITE_OK;
     ::_exit(write_refused && read_refused && open_refused && vfs::in_forked_child() ? 0 : 1);
   }
   int status = 0;
@@ -244,7 +251,8 @@ TEST(ShimOpen, ForkedChild_IsRefused) {
 }
 
 TEST(ShimNames, LiteralUri_IsReadLikeAUri) {
-  const char* const literal = sqlite3_create_filename("file:app.db?node=2&vfs=hiqlite&timeout_ms=30&cache=shared", "", "", 0, nullptr);
+  const char* const literal =
+      sqlite3_create_filename("file:app.db?node=2&vfs=hiqlite&timeout_ms=30&cache=shared", "", "", 0, nullptr);
   const auto request = vfs::parse_open_request(literal);
   sqlite3_free_filename(const_cast<char*>(literal));
   ASSERT_TRUE(request);

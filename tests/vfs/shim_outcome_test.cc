@@ -82,7 +82,9 @@ TEST_F(ShimOutcome, ExplicitCommit_GetsTheCodeAndIsRolledBack) {
 
 TEST_F(ShimOutcome, SpilledTransaction_FailedCommit_NextOneIsWhole) {
   ASSERT_EQ(db_.exec("PRAGMA cache_size=5"), SQLITE_OK);
-  const std::string fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<500) INSERT INTO t SELECT hex(randomblob(100)) FROM c";
+  const std::string fill =
+      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<500) INSERT INTO t SELECT "
+      "hex(randomblob(100)) FROM c";
   for (const Refusal& refusal : kRefusals) {
     world_.gate().fail_all(refusal.kind, refusal.given, "because of the test");
     EXPECT_EQ(db_.exec(fill), refusal.expected);
@@ -112,7 +114,9 @@ TEST_F(ShimOutcome, OpenSelectOnTheSameConnection_SurvivesAFailedCommit) {
 
 TEST_F(ShimOutcome, NothingIsVisibleBeforeTheOutcome) {
   std::string seen;
-  world_.gate().before_decision = [&] { seen = plain_.rows("SELECT x FROM t") + "," + reader_.rows("SELECT x FROM t"); };
+  world_.gate().before_decision = [&] {
+    seen = plain_.rows("SELECT x FROM t") + "," + reader_.rows("SELECT x FROM t");
+  };
   ASSERT_EQ(db_.exec("INSERT INTO t VALUES (2)"), SQLITE_OK);
   world_.gate().before_decision = nullptr;
   EXPECT_EQ(seen, "1,1");
@@ -154,7 +158,8 @@ TEST_F(ShimOutcome, ReturningSteppedToTheEnd_FailsInStepOnly) {
 
 TEST_F(ShimOutcome, TooLargeTransaction_IsRefusedAndNamed) {
   if (test_scale() < 20) GTEST_SKIP() << "writes 256 MiB of random bytes; HQL_TEST_SCALE=hour runs it";
-  EXPECT_EQ(db_.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<280) INSERT INTO t SELECT randomblob(1000000) FROM c"),
+  EXPECT_EQ(db_.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<280) INSERT INTO t SELECT "
+                     "randomblob(1000000) FROM c"),
             code(SQLITE_TOOBIG, Code::kTooLarge));
   EXPECT_EQ(vfs::last_error().code, Code::kTooLarge);
   expect_only_first_row();
@@ -181,7 +186,8 @@ TEST_F(ShimOutcome, DoomedTransaction_FailsRollsBackAndRevertsNothing) {
     ASSERT_EQ(db_.exec(std::string("PRAGMA cache_size=") + (spilled ? "5" : "-2000")), SQLITE_OK);
     ASSERT_EQ(db_.exec("BEGIN IMMEDIATE; SELECT * FROM t; INSERT INTO t VALUES (2)"), SQLITE_OK);
     if (spilled) {
-      ASSERT_EQ(db_.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300) INSERT INTO t SELECT hex(randomblob(100)) FROM c"),
+      ASSERT_EQ(db_.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300) INSERT INTO t "
+                         "SELECT hex(randomblob(100)) FROM c"),
                 SQLITE_OK);
     }
     // Another node has the lease now, and commits: the publication parks until the rollback.

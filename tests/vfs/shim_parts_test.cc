@@ -15,7 +15,8 @@ namespace {
 
 base::Bytes page_of(unsigned value) { return base::Bytes(512, static_cast<std::byte>(value)); }
 
-std::vector<std::pair<pages::PageNo, std::uint32_t>> frames_of(const vfs::Capture& capture, pages::PageNo held, pages::PageNo size) {
+std::vector<std::pair<pages::PageNo, std::uint32_t>> frames_of(const vfs::Capture& capture, pages::PageNo held,
+                                                               pages::PageNo size) {
   std::vector<std::pair<pages::PageNo, std::uint32_t>> all;
   for (const auto& page : capture.last_frames(held, size)) all.emplace_back(page.number, page.frame);
   return all;

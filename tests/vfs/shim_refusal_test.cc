@@ -36,8 +36,8 @@ TEST(ShimRefusal, CheckpointPragma_PutsEverythingIntoTheFile) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
-  for (const char* const pragma :
-       {"PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint(FULL)", "PRAGMA wal_checkpoint(RESTART)", "PRAGMA wal_checkpoint(TRUNCATE)"}) {
+  for (const char* const pragma : {"PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint(FULL)",
+                                   "PRAGMA wal_checkpoint(RESTART)", "PRAGMA wal_checkpoint(TRUNCATE)"}) {
     SCOPED_TRACE(pragma);
     ASSERT_EQ(db.exec("INSERT INTO t VALUES (1)"), SQLITE_OK);
     world.settle();
@@ -92,7 +92,10 @@ TEST(ShimRefusal, CloseOfTheLastConnection_LeavesTheWal) {
 TEST(ShimRefusal, TwoManagedDatabases_SecondWriterIsRefused) {
   World world;
   Db db("app.db");
-  { Db second("two.db"); ASSERT_EQ(second.exec("CREATE TABLE t(x)"), SQLITE_OK); }
+  {
+    Db second("two.db");
+    ASSERT_EQ(second.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  }
   ASSERT_EQ(db.exec("CREATE TABLE t(x); ATTACH 'file:two.db?vfs=hiqlite' AS two"), SQLITE_OK);
   ASSERT_EQ(db.exec("BEGIN; INSERT INTO main.t VALUES (1)"), SQLITE_OK);
   EXPECT_EQ(db.exec("INSERT INTO two.t VALUES (1)"), code(SQLITE_ERROR, Code::kRefused));
@@ -105,7 +108,8 @@ TEST(ShimRefusal, TwoManagedDatabases_SecondWriterIsRefused) {
 TEST(ShimRefusal, ManagedAndAnotherWalDatabase_AreRefusedInBothOrders) {
   World world;
   Db db("app.db");
-  ASSERT_EQ(db.exec("CREATE TABLE t(x); ATTACH 'other.db' AS o; PRAGMA o.journal_mode=WAL; CREATE TABLE o.t(x)"), SQLITE_OK);
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); ATTACH 'other.db' AS o; PRAGMA o.journal_mode=WAL; CREATE TABLE o.t(x)"),
+            SQLITE_OK);
   EXPECT_EQ(db.rows("PRAGMA o.journal_mode"), "wal");
   ASSERT_EQ(db.exec("BEGIN; INSERT INTO o.t VALUES (1)"), SQLITE_OK);
   EXPECT_EQ(db.exec("INSERT INTO main.t VALUES (1)"), code(SQLITE_ERROR, Code::kRefused));

@@ -26,14 +26,18 @@ const std::string kChangesPages =
     "UPDATE t SET x = hex(randomblob(150)); UPDATE t SET x = hex(randomblob(150)) WHERE id > 100;"
     "UPDATE t SET x = hex(randomblob(150)) WHERE id > 100;";
 const std::string kAddsPages =
-    "WITH RECURSIVE c(n) AS (SELECT 201 UNION ALL SELECT n+1 FROM c WHERE n<800) INSERT INTO t SELECT n, hex(randomblob(150)) FROM c;"
+    "WITH RECURSIVE c(n) AS (SELECT 201 UNION ALL SELECT n+1 FROM c WHERE n<800) INSERT INTO t SELECT n, "
+    "hex(randomblob(150)) FROM c;"
     "UPDATE t SET x = hex(randomblob(150)) WHERE id > 600; UPDATE t SET x = hex(randomblob(150)) WHERE id > 600;";
 
 void reproduce(Db& db, const std::string& undone) {
   ASSERT_EQ(db.exec("PRAGMA cache_size=5; CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT); CREATE TABLE u(y);"
-                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<200) INSERT INTO t SELECT n, hex(randomblob(150)) FROM c"),
+                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<200) INSERT INTO t SELECT n, "
+                    "hex(randomblob(150)) FROM c"),
             SQLITE_OK);
-  ASSERT_EQ(db.exec("BEGIN; SAVEPOINT s; " + undone + "ROLLBACK TO s; INSERT INTO u VALUES ('in the transaction'); COMMIT"), SQLITE_OK)
+  ASSERT_EQ(
+      db.exec("BEGIN; SAVEPOINT s; " + undone + "ROLLBACK TO s; INSERT INTO u VALUES ('in the transaction'); COMMIT"),
+      SQLITE_OK)
       << base::to_string(vfs::last_error());
   ASSERT_EQ(db.exec("INSERT INTO u VALUES ('later')"), SQLITE_OK);
 }
@@ -49,7 +53,8 @@ TEST(ShimRestart, PlainSqlite_HasTheBugHere) {
     std::filesystem::copy_file(dir / "plain.db", copies / "plain.db");
     std::filesystem::copy_file(dir / "plain.db-wal", copies / "plain.db-wal");
     Db copy(copies / "plain.db");
-    EXPECT_EQ(copy.rows("SELECT count(*) FROM u"), "0") << "the reproduction does not reproduce: the test below shows nothing";
+    EXPECT_EQ(copy.rows("SELECT count(*) FROM u"), "0")
+        << "the reproduction does not reproduce: the test below shows nothing";
   }
 }
 
@@ -73,7 +78,8 @@ TEST(ShimRestart, RandomSavepoints_EveryCommitSurvivesACrash) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.exec("PRAGMA cache_size=5; CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT); CREATE TABLE u(y);"
-                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<120) INSERT INTO t SELECT n, hex(randomblob(150)) FROM c"),
+                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<120) INSERT INTO t SELECT n, "
+                    "hex(randomblob(150)) FROM c"),
             SQLITE_OK);
   const int rounds = 15 * test_scale();
   for (int round = 1; round <= rounds; ++round) {
@@ -86,9 +92,12 @@ TEST(ShimRestart, RandomSavepoints_EveryCommitSurvivesACrash) {
         ++depth;
       }
       const std::string from = std::to_string(random() % 100);
-      ASSERT_EQ(db.exec("UPDATE t SET x = hex(randomblob(" + std::to_string(100 + random() % 80) + ")) WHERE id > " + from), SQLITE_OK);
+      ASSERT_EQ(
+          db.exec("UPDATE t SET x = hex(randomblob(" + std::to_string(100 + random() % 80) + ")) WHERE id > " + from),
+          SQLITE_OK);
       if (random() % 2 == 0) {
-        ASSERT_EQ(db.exec("INSERT INTO t(x) SELECT hex(randomblob(150)) FROM t LIMIT 60; UPDATE t SET x = hex(randomblob(150)) WHERE id > 120"),
+        ASSERT_EQ(db.exec("INSERT INTO t(x) SELECT hex(randomblob(150)) FROM t LIMIT 60; UPDATE t SET x = "
+                          "hex(randomblob(150)) WHERE id > 120"),
                   SQLITE_OK);
       }
       if (depth > 0 && random() % 2 == 0) {
@@ -97,8 +106,10 @@ TEST(ShimRestart, RandomSavepoints_EveryCommitSurvivesACrash) {
         depth = back + 1;
       }
     }
-    ASSERT_EQ(db.exec("INSERT INTO u VALUES (" + std::to_string(round) + "); COMMIT"), SQLITE_OK) << base::to_string(vfs::last_error());
-    ASSERT_EQ(rows_after_crash(world, "app.db", "SELECT count(*), max(y) FROM u"), std::to_string(round) + "|" + std::to_string(round));
+    ASSERT_EQ(db.exec("INSERT INTO u VALUES (" + std::to_string(round) + "); COMMIT"), SQLITE_OK)
+        << base::to_string(vfs::last_error());
+    ASSERT_EQ(rows_after_crash(world, "app.db", "SELECT count(*), max(y) FROM u"),
+              std::to_string(round) + "|" + std::to_string(round));
   }
   EXPECT_EQ(db.rows("PRAGMA integrity_check"), "ok");
   world.expect_replay_equals_file("app.db");

@@ -36,7 +36,8 @@ base::Bytes read_bytes(const std::string& path) {
   return base::copy_of(base::view_of(text));
 }
 
-void apply(PageArray& pages, const std::vector<pages::Patch>& patches, std::uint32_t page_size, pages::PageNo size_after) {
+void apply(PageArray& pages, const std::vector<pages::Patch>& patches, std::uint32_t page_size,
+           pages::PageNo size_after) {
   pages.resize(std::max<std::size_t>(pages.size(), size_after), base::Bytes(page_size));
   for (const pages::Patch& patch : patches) {
     ASSERT_LE(patch.page, pages.size());
@@ -84,7 +85,8 @@ std::string Db::rows(const std::string& sql) {
   const auto add = [](void* to, int columns, char** values, char**) {
     auto& text = *static_cast<std::string*>(to);
     if (!text.empty()) text += '\n';
-    for (int at = 0; at < columns; ++at) text += std::string(at == 0 ? "" : "|") + (values[at] == nullptr ? "NULL" : values[at]);
+    for (int at = 0; at < columns; ++at)
+      text += std::string(at == 0 ? "" : "|") + (values[at] == nullptr ? "NULL" : values[at]);
     return 0;
   };
   const int rc = sqlite3_exec(db_, sql.c_str(), add, &out, nullptr);
@@ -200,7 +202,8 @@ void TestGate::submit(vfs::Submission submission, std::function<void(vfs::Outcom
     base::MutexLock lock(mutex_);
     Database* const database = by_id(submission.tx.header.db);
     EXPECT_EQ(submission.tx.header.parent, database->last);
-    const std::uint64_t digest = database->committed.empty() ? database->create.digest_after : database->committed.back().header.digest_after;
+    const std::uint64_t digest =
+        database->committed.empty() ? database->create.digest_after : database->committed.back().header.digest_after;
     EXPECT_EQ(submission.tx.header.digest_before, digest);
     outcome.kind = vfs::OutcomeKind::kCommitted;
     outcome.id = append(std::move(submission.tx), {});
@@ -208,7 +211,8 @@ void TestGate::submit(vfs::Submission submission, std::function<void(vfs::Outcom
   loop_->post([done = std::move(done), outcome = std::move(outcome)] { done(outcome); });
 }
 
-void TestGate::create_database(pages::CreateDatabase create, base::Micros, std::function<void(base::Result<base::DatabaseId>)> done) {
+void TestGate::create_database(pages::CreateDatabase create, base::Micros,
+                               std::function<void(base::Result<base::DatabaseId>)> done) {
   apply_->post([this, create = std::move(create), done = std::move(done)] {
     base::LogId id;
     {
@@ -285,7 +289,8 @@ std::shared_ptr<std::optional<base::Status>> TestGate::foreign_commit(const std:
   const std::string path = dir / "other.db";
   {
     const base::Bytes bytes = joined(before);
-    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
     Db other("file:" + path);
     EXPECT_EQ(other.exec(sql), SQLITE_OK) << other.message();
   }
@@ -306,7 +311,8 @@ std::shared_ptr<std::optional<base::Status>> TestGate::foreign_commit(const std:
   pages::TxHeader& header = tx.header;
   header.db = database->id;
   header.parent = database->last;
-  header.digest_before = database->committed.empty() ? database->create.digest_after : database->committed.back().header.digest_after;
+  header.digest_before =
+      database->committed.empty() ? database->create.digest_after : database->committed.back().header.digest_after;
   header.digest_after = digest;
   header.page_size = page_size;
   header.size_after = size_after;
@@ -376,7 +382,7 @@ void World::settle() {
       for (auto& [id, database] : gate_.databases_) idle = idle && database->queue.empty() && !database->publishing;
     }
     if (idle) return;
-    ::usleep(500);
+    ::usleep(500);  // tidy: allow(sleep) the poll interval of the one place that waits for the lanes to be idle
   }
   FAIL() << "transactions are not published";
 }

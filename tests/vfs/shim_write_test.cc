@@ -10,7 +10,8 @@ TEST(ShimWrite, Autocommit_IsOneEntryAndReadable) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.open_code(), SQLITE_OK) << base::to_string(vfs::last_error());
-  ASSERT_EQ(db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)"), SQLITE_OK) << base::to_string(vfs::last_error());
+  ASSERT_EQ(db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)"), SQLITE_OK)
+      << base::to_string(vfs::last_error());
   ASSERT_EQ(db.exec("INSERT INTO t(name) VALUES ('replicated')"), SQLITE_OK);
   EXPECT_EQ(world.gate().committed("app.db").size(), 2U);
   EXPECT_EQ(db.rows("SELECT * FROM t"), "1|replicated");
@@ -49,12 +50,14 @@ TEST(ShimWrite, SavepointsWithSpills_EntriesGiveTheFile) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.exec("PRAGMA cache_size=5; CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT);"
-                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300) INSERT INTO t SELECT n, hex(randomblob(150)) FROM c"),
+                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300) INSERT INTO t SELECT n, "
+                    "hex(randomblob(150)) FROM c"),
             SQLITE_OK);
-  ASSERT_EQ(db.exec("BEGIN; UPDATE t SET x = hex(randomblob(150)); SAVEPOINT a; UPDATE t SET x = 'aaa' || id WHERE id % 2;"
-                    "UPDATE t SET x = hex(randomblob(140)) WHERE id % 3; ROLLBACK TO a; INSERT INTO t(x) VALUES ('kept');"
-                    "SAVEPOINT b; DELETE FROM t WHERE id < 50; RELEASE b; COMMIT"),
-            SQLITE_OK);
+  ASSERT_EQ(
+      db.exec("BEGIN; UPDATE t SET x = hex(randomblob(150)); SAVEPOINT a; UPDATE t SET x = 'aaa' || id WHERE id % 2;"
+              "UPDATE t SET x = hex(randomblob(140)) WHERE id % 3; ROLLBACK TO a; INSERT INTO t(x) VALUES ('kept');"
+              "SAVEPOINT b; DELETE FROM t WHERE id < 50; RELEASE b; COMMIT"),
+      SQLITE_OK);
   EXPECT_EQ(world.gate().committed("app.db").size(), 3U);
   EXPECT_EQ(db.rows("SELECT count(*), max(x) FROM t"), "252|kept");
   EXPECT_EQ(db.rows("PRAGMA integrity_check"), "ok");
@@ -65,7 +68,8 @@ TEST(ShimWrite, TransactionBeyondTheImageMemory_IsReadBackFromTheWal) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.exec("PRAGMA cache_size=50; CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB);"), SQLITE_OK);
-  ASSERT_EQ(db.exec("BEGIN; WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<3000) INSERT INTO t SELECT n, zeroblob(3900) FROM c;"
+  ASSERT_EQ(db.exec("BEGIN; WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<3000) INSERT INTO t "
+                    "SELECT n, zeroblob(3900) FROM c;"
                     "UPDATE t SET x = randomblob(3900) WHERE id % 7 = 0; COMMIT"),
             SQLITE_OK)
       << base::to_string(vfs::last_error());
@@ -78,7 +82,8 @@ TEST(ShimWrite, FullTextSearchWithTriggers_Works) {
   Db db("app.db");
   ASSERT_EQ(db.exec("CREATE TABLE notes(id INTEGER PRIMARY KEY, body TEXT);"
                     "CREATE VIRTUAL TABLE search USING fts5(body, content='notes', content_rowid='id');"
-                    "CREATE TRIGGER notes_in AFTER INSERT ON notes BEGIN INSERT INTO search(rowid, body) VALUES (new.id, new.body); END;"
+                    "CREATE TRIGGER notes_in AFTER INSERT ON notes BEGIN INSERT INTO search(rowid, body) VALUES "
+                    "(new.id, new.body); END;"
                     "INSERT INTO notes(body) VALUES ('the quick brown fox'), ('jumps over the lazy dog');"),
             SQLITE_OK);
   EXPECT_EQ(db.rows("SELECT rowid FROM search WHERE search MATCH 'lazy'"), "2");
@@ -89,7 +94,8 @@ TEST(ShimWrite, FullTextSearchWithTriggers_Works) {
 TEST(ShimWrite, VacuumAndShrink_AreNormalCommits) {
   World world;
   Db db("app.db");
-  ASSERT_EQ(db.exec("CREATE TABLE t(x); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<200) INSERT INTO t SELECT randomblob(1000) FROM c;"
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<200) "
+                    "INSERT INTO t SELECT randomblob(1000) FROM c;"
                     "DELETE FROM t WHERE rowid > 10; PRAGMA user_version=7; ANALYZE; REINDEX"),
             SQLITE_OK);
   const std::size_t before = world.gate().committed("app.db").size();
@@ -125,7 +131,8 @@ TEST(ShimWrite, PageSizesAndAutoVacuum_AreParametersOfCreation) {
     ASSERT_EQ(db.open_code(), SQLITE_OK) << base::to_string(vfs::last_error());
     EXPECT_EQ(db.rows("PRAGMA page_size"), std::to_string(size));
     EXPECT_EQ(db.rows("PRAGMA auto_vacuum"), "1");
-    ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(100000)), (1); DELETE FROM t WHERE x != 1"), SQLITE_OK)
+    ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(100000)), (1); DELETE FROM t WHERE x != 1"),
+              SQLITE_OK)
         << base::to_string(vfs::last_error());
     EXPECT_EQ(db.rows("PRAGMA integrity_check"), "ok");
   }
