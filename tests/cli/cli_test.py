@@ -1,0 +1,213 @@
+"""`hiqlite <command>`: help, exit codes, and what each command prints (SQL.md, "Names that outside checks rely on")."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+os.environ.setdefault("HQL_BUILD", os.environ.get("HQL_BUILD_DIR", ""))
+os.environ.setdefault("HQL_PRELOAD", os.environ.get("HQL_SANITIZER_RUNTIME", ""))
+os.environ.setdefault("HQL_SANITIZED", "1" if os.environ.get("HQL_SANITIZE") else "0")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cluster"))
+from harness import BIN, PATIENCE, Server, host_environment, main  # noqa: E402
+
+COMMANDS = ["serve", "status", "exec", "shell", "dump", "verify", "generate-config", "check-config", "bootstrap", "rebuild",
+            "fault-points", "version"]
+
+
+def run(*words, code=0, cwd=None, stdin="", **env):
+    done = subprocess.run([BIN, *words], capture_output=True, text=True, cwd=cwd, input=stdin, env=host_environment(**env),
+                          timeout=4 * PATIENCE, check=False)
+    assert done.returncode == code, (words, done)
+    return done
+
+
+def config_of(workspace, *lines):
+    path = os.path.join(workspace.path, "node.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join([f'data_dir = "{workspace.path}/data"', *lines, ""]))
+    return path
+
+
+def serving(workspace, *lines):
+    return Server(config_of(workspace, *lines), workspace.path + "/data", 1).start()
+
+
+def help_of_each_command(workspace):
+    everything = run("--help").stdout
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} +\S", everything, re.M), command
+        for word in ("--help", "-h"):
+            text = run(command, word).stdout
+            assert text.startswith(f"usage: hiqlite {command}"), text
+        if command not in ("fault-points", "version"):
+            assert "options:" in text, text
+    for code in range(9):
+        assert f"{code} " in everything.split("exit codes:")[1]
+    assert run(code=2).stdout == everything, "without a command: help, and the exit code says that nothing was done"
+    version = run("version").stdout
+    assert re.fullmatch(r"hiqlite \d+\.\d+\.\d+\n", version) and run("--version").stdout == version
+    assert not os.listdir(workspace.path)
+
+
+def usage_errors(workspace):
+    assert 'unknown command "stats"' in run("stats", code=2).stderr
+    for words, text in ((("status", "--jsn"), 'unknown option "--jsn"'), (("status", "--field"), "--field needs a value (NAME)"),
+                        (("status", "--json=1"), "--json takes no value"), (("status", "extra"), 'unexpected "extra"'),
+                        (("status", "--timeout", "soon"), '--timeout "soon": expected a whole number'),
+                        (("status", "--timeout", "-1"), '--timeout "-1": expected a whole number'),
+                        (("status", "--wait", "happy"), '--wait "happy": expected "healthy"'), (("exec",), "one SQL statement is wanted"),
+                        (("exec", "SELECT 1", "SELECT 2"), 'unexpected "SELECT 2"'), (("rebuild",), "the name of a database is wanted"),
+                        (("bootstrap",), "--force"), (("generate-config", "--nodes", "0"), '--nodes "0"'),
+                        (("generate-config", "--node-id", "4", "--nodes", "3"), '--node-id "4"'),
+                        (("serve", "--ready-fd", "x"), '--ready-fd "x"')):
+        done = run(*words, code=2, cwd=workspace.path)
+        assert text in done.stderr and f"usage: hiqlite {words[0]}" in done.stderr and not done.stdout, (words, done)
+
+
+def nothing_runs(workspace):
+    config = config_of(workspace)
+    for words in (("status",), ("exec", "SELECT 1"), ("bootstrap", "--force")):
+        done = run(words[0], "-c", config, *words[1:], code=1)
+        assert "HQL_NOT_STARTED" in done.stderr and "hiqlite serve" in done.stderr and not done.stdout, done
+    assert "HQL_NOT_FOUND" in run("shell", "-c", config, code=1).stderr
+    for command in ("dump", "verify"):
+        done = run(command, workspace.path + "/nowhere", code=4 if command == "verify" else 1)
+        assert "/nowhere" in done.stderr, done
+    assert "HQL_CONFIG" in run("status", "-c", workspace.path + "/nowhere.toml", code=3).stderr
+    assert not os.path.exists(workspace.path + "/data"), "asking creates nothing"
+
+
+def status_exec_and_shell(workspace):
+    server = serving(workspace)
+    config = server.config
+    try:
+        assert run("status", "-c", config, "--wait", "healthy", "--timeout", "20000").stdout.startswith("node 1: healthy, leader")
+        status = json.loads(run("status", "-c", config, "--json").stdout)
+        for name in ("version", "state", "node_id", "incarnation", "cluster_id", "role", "leader_id", "term", "pid", "data_dir", "raft_addr",
+                     "api_addr", "log_sync", "commit_index", "durable_index", "applied_index", "log_bytes", "term_changes", "last_error",
+                     "managed", "members", "databases"):
+            assert name in status, name
+        assert status["pid"] == server.process.pid and status["state"] == "healthy" and status["node_id"] == 1
+        assert run("status", "-c", config, "--field", "state").stdout == "healthy\n"
+        assert run("status", "-c", config, "--field", "pid").stdout == f"{server.process.pid}\n"
+        assert "known are version, state" in run("status", "-c", config, "--field", "stat", code=2).stderr
+        named = subprocess.run([BIN, "status", "--field", "node_id"], capture_output=True, text=True, timeout=PATIENCE,
+                               env={**host_environment(), "HQL_CONFIG": config}, check=False)
+        assert named.stdout == "1\n", named
+        assert run("status", "--field", "node_id", "--data-dir", workspace.path + "/data").stdout == "1\n"
+
+        assert run("exec", "-c", config, "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)").stdout == "0\n"
+        assert run("exec", "-c", config, "INSERT INTO t(name) VALUES ('a'), ('b')").stdout == "2\n"
+        assert run("exec", "-c", config, "--json", "SELECT * FROM t").stdout == '[{"id":1,"name":"a"},{"id":2,"name":"b"}]\n'
+        assert run("exec", "-c", config, "--json", "INSERT INTO t(name) VALUES ('c') RETURNING id").stdout == '[{"id":3}]\n'
+        assert run("exec", "-c", config, "--db", "second.db", "CREATE TABLE x(y)").stdout == "0\n"
+        done = run("exec", "-c", config, "INSERT INTO nowhere VALUES (1)", code=1)
+        assert "no such table: nowhere" in done.stderr and not done.stdout, done
+        assert "HQL_ARGUMENT" in run("exec", "-c", config, "--db", "a/b", "SELECT 1", code=1).stderr
+
+        assert run("shell", "-c", config, "hiqlite.db", "SELECT count(*) FROM t").stdout == "3\n"
+        done = run("shell", "-c", config, stdin="SELECT hql_execute('INSERT INTO t(name) VALUES (?1)', 'd');\nSELECT name FROM t WHERE id = 4;\n"
+                   "SELECT json_extract(hql_status(), '$.node_id');\nSELECT count(*) FROM hql_members;\n")
+        assert done.stdout == "1\nd\n1\n1\n" and not done.stderr, done
+        done = run("shell", "-c", config, "hiqlite.db", "INSERT INTO t(name) VALUES ('no')", code=8)  # sqlite3's own
+        assert "readonly" in done.stderr, done
+        assert "HQL_NOT_FOUND" in run("shell", "-c", config, "nothing.db", code=1).stderr
+        server.stop()
+    finally:
+        server.kill()
+
+
+def dump_and_verify(workspace):
+    server = serving(workspace, "wal_size = 65536")
+    config = server.config
+    try:
+        server.run("status", "--wait", "healthy")
+        server.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)")
+        for _ in range(6):  # several segments, so that one of them is sealed; few enough that an embedded node keeps them
+            server.execute("INSERT INTO t(body) VALUES (randomblob(30000))")
+    finally:  # no clean stop, which would make room in the log
+        server.kill()
+    assert run("verify", "-c", config).stdout == f"{workspace.path}/data/log: ok\n"
+    assert run("verify", workspace.path + "/data").stdout == f"{workspace.path}/data/log: ok\n"
+    dumped = run("dump", "-c", config).stdout
+    assert len(dumped.splitlines()) > 10, dumped
+    assert run("dump", workspace.path + "/data").stdout == dumped
+    before = snapshot(workspace.path + "/data/log")
+    run("dump", "-c", config)
+    run("verify", "-c", config)
+    assert snapshot(workspace.path + "/data/log") == before, "looking changes nothing"
+
+    segments = sorted(name for name in os.listdir(workspace.path + "/data/log") if name.endswith(".seg"))
+    assert len(segments) >= 3, segments
+    copy = workspace.path + "/copy"
+    shutil.copytree(workspace.path + "/data", copy, ignore=shutil.ignore_patterns("sock"))
+    path = os.path.join(copy, "log", segments[0])
+    with open(path, "r+b") as file:
+        file.seek(20000)
+        byte = file.read(1)
+        file.seek(20000)
+        file.write(bytes([byte[0] ^ 1]))
+    done = run("verify", copy, code=4)
+    assert "HQL_CORRUPT" in done.stderr and segments[0] in done.stderr and not done.stdout, done
+    assert run("verify", "-c", config).stdout.endswith("ok\n"), "the original is whole"
+
+
+def snapshot(folder):
+    return {name: (os.stat(os.path.join(folder, name)).st_size, os.stat(os.path.join(folder, name)).st_mtime_ns) for name in os.listdir(folder)}
+
+
+def generated_configuration(workspace):
+    text = run("generate-config").stdout
+    path = os.path.join(workspace.path, "one.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    rows = run("check-config", "-c", path).stdout
+    for key in re.findall(r"^#? ?(\w+) = ", text, re.M):
+        assert re.search(rf"^{key} +\S+ ", rows, re.M), (key, rows)
+    assert len(rows.splitlines()) == 16, rows
+    secret = re.search(r'secret_raft = "([0-9a-f]{64})"', text).group(1)
+    assert secret not in rows and re.search(r"^secret_raft .*\*\*\*$", rows, re.M), "secrets are hidden"
+    assert secret not in run("generate-config").stdout, "another secret each time"
+
+    folder = workspace.path + "/cluster"
+    files = run("generate-config", "--nodes", "3", "--port", "9100", "--out", folder).stdout.split()
+    assert files == [f"{folder}/node{n}.toml" for n in (1, 2, 3)], files
+    secrets = set()
+    for number, path in enumerate(files, 1):
+        rows = run("check-config", "-c", path).stdout
+        assert re.search(rf"^node_id +\S+ +{number}$", rows, re.M) and f"127.0.0.1:{9099 + number}" in rows, rows
+        with open(path, encoding="utf-8") as file:
+            content = file.read()
+        secrets.add(re.search(r'secret_raft = "(\w+)"', content).group(1))
+        # Every commented default is a legal line too, and means the same.
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(re.sub(r"^# (\w+) = ", r"\1 = ", content, flags=re.M))
+        again = run("check-config", "-c", path).stdout
+        assert [line.split()[0::2] for line in again.splitlines()] == [line.split()[0::2] for line in rows.splitlines()], (rows, again)
+    assert len(secrets) == 1, "nodes share their secret"
+    overridden = run("check-config", "-c", files[0], HQL_LOG_LEVEL="debug", HQL_COMMIT_TIMEOUT_MS="1234").stdout
+    assert re.search(r"^commit_timeout_ms .*1234$", overridden, re.M), overridden
+
+
+def rebuilt_database(workspace):
+    server = serving(workspace)
+    try:
+        server.run("status", "--wait", "healthy")
+        server.execute("CREATE TABLE t(x)")
+        server.execute("INSERT INTO t VALUES (1)")
+        server.stop()
+        assert "HQL_NOT_FOUND" in run("rebuild", "-c", server.config, "nothing.db", code=1).stderr
+        done = run("rebuild", "-c", server.config, "hiqlite.db")
+        assert "set-aside" in done.stdout, done
+        server.start()
+        server.run("status", "--wait", "healthy")
+        assert server.run("exec", "--json", "SELECT x FROM t").stdout == '[{"x":1}]\n'
+        server.stop()
+    finally:
+        server.kill()
+
+
+if __name__ == "__main__":
+    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, dump_and_verify, generated_configuration)
