@@ -290,7 +290,8 @@ def forwarded_sql(workspace):
         app("COMMIT")
         assert count() == 2
 
-        fails(program, "SELECT hql_txn(?)", "UNIQUE constraint", on="app", parameters=['[["INSERT INTO t VALUES (?,?)",5,5],"INSERT INTO t VALUES (1,1)"]'])
+        fails(program, "SELECT hql_txn(?)", "UNIQUE constraint", on="app",
+              parameters=['[["INSERT INTO t VALUES (?,?)",5,5],"INSERT INTO t VALUES (1,1)"]'])
         fails(program, "SELECT hql_batch('INSERT INTO t VALUES (6, 6); INSERT INTO missing VALUES (1);')", "no such table", on="app")
         assert count() == 2, "all or nothing"
         assert json.loads(app("SELECT hql_batch('INSERT INTO t VALUES (7, 7); SELECT count(*) AS n FROM t; -- end')")[0][0])[1]["rows"] == [{"n": 3}]
