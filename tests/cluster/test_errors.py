@@ -207,12 +207,8 @@ def arguments_of_functions(workspace):
     try:
         program.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, x)", on="app")
         many = ", ".join(["1"] * 4)
-        texts = {  # function -> (good arguments before, how many, name) of its text argument
-            "hql_execute": 0, "hql_execute_returning": 0, "hql_txn": 0, "hql_batch": 0, "hql_drop_database": 0}
-        for name in texts:
-            for bad, word in ((None, "NULL"), (b"blob", "a blob")):
-                # a blob travels as a parameter of SQL, so it is made there
-                value = "NULL" if bad is None else "x'00'"
+        for name in ("hql_execute", "hql_execute_returning", "hql_txn", "hql_batch", "hql_drop_database"):
+            for value, word in (("NULL", "NULL"), ("x'00'", "a blob")):
                 fails(program, f"SELECT {name}({value})", f"hiqlite: HQL_ARGUMENT: {name}(): argument 1 (", word)
         for name in ("hql_execute", "hql_execute_opts", "hql_execute_returning"):
             fails(program, f"SELECT {name}()", f"HQL_ARGUMENT: {name}() was called with 0 arguments; usage: {name}(")
