@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "base/posix_env.h"
 #include "cli/command.h"
 
 namespace cli {
@@ -42,8 +43,14 @@ std::string query(sqlite3* db, const std::string& sql, const std::string& parame
 
 void announce(const nlohmann::json& status, long ready_fd) {
   const auto text = [&](const char* key) { return status.value(key, std::string()); };
+  // The port that is really bound (port 0 of a single node) stands in node.json.
+  std::string raft_addr = text("raft_addr");
+  if (const auto file = base::read_file(base::posix_env(), text("data_dir") + "/node.json", 1 << 16)) {
+    const auto json = nlohmann::json::parse(base::text_of(*file), nullptr, false);
+    if (json.is_object()) raft_addr = json.value("raft_addr", raft_addr);
+  }
   const std::string line = "hiqlite: ready node=" + std::to_string(status.value("node_id", 0)) +
-                           " raft=" + text("raft_addr") + " api=" + text("api_addr") + " data_dir=" + text("data_dir") +
+                           " raft=" + raft_addr + " api=" + text("api_addr") + " data_dir=" + text("data_dir") +
                            " pid=" + std::to_string(::getpid()) + "\n";
   std::fputs(line.c_str(), stdout);
   std::fflush(stdout);

@@ -93,7 +93,7 @@ class RealNode : public OwnedNode {
 };
 
 Status RealNode::listen(const node::Config& config) {
-  if (config.embedded()) return {};
+  if (!config.listens()) return {};
   net::TransportOptions options;
   options.self = node_->self();
   options.boot_nonce = node_->boot_nonce();

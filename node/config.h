@@ -41,6 +41,8 @@ struct Config {
   [[nodiscard]] const NodeAddress* self() const;
   // majority-less embedded node: no peers
   [[nodiscard]] bool embedded() const { return nodes.size() <= 1; }
+  // A node that is in `nodes`, alone or not, listens on its Raft address.
+  [[nodiscard]] bool listens() const { return !nodes.empty(); }
 };
 
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;

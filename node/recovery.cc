@@ -97,9 +97,29 @@ pages::ImageState state_of(const base::Error& error) {
   return error.code == Code::kForeignWrite ? pages::ImageState::kForeignWrite : pages::ImageState::kDiverged;
 }
 
+
+// `hiqlite rebuild` set the files of a database aside: a log that still has its first entry makes them again, from the start.
+bool makes_again(const wal::Recovered& log, const Meta& meta, pages::ImageFactory& images) {
+  if (log.floor.index) return false;
+  for (const CatalogueRow& row : meta.catalogue.rows)
+    if (!images.recorded_base(row.name)) return true;
+  return false;
+}
+
+Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images);
+
 }  // namespace
 
-Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images) {
+Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& recorded, pages::ImageFactory& images) {
+  if (!makes_again(opened.groups[0], recorded, images)) return recover_from(opened, recorded, images);
+  Meta meta = recorded;
+  meta.catalogue = Catalogue();
+  return recover_from(opened, meta, images);
+}
+
+namespace {
+
+Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images) {
   RecoveredNode out;
   wal::Recovered& log = opened.groups[0];
   const GroupFloor& floor = meta.groups[0];
@@ -166,5 +186,7 @@ Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages:
   }));
   return out;
 }
+
+}  // namespace
 
 }  // namespace node

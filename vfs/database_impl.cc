@@ -317,15 +317,21 @@ void DatabaseImpl::drop(std::function<void(base::Status)> done) {
   const base::MutexLock lock(mutex_);
   state_ = pages::ImageState::kDropped;
   state_reason_ = "dropped";
-  if (holder_ == Holder::kConnection && !allowed_) {
-    doomed_ = true;
-    writer_->doom(base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped"));
+  // Everyone who has it open: also what only reads would go on reading a file without a name. A commit that was allowed is finished first.
+  for (Connection* const connection : attached_) {
+    if (holder_ == Holder::kConnection && connection == writer_) {
+      if (allowed_) continue;
+      doomed_ = true;
+    }
+    connection->doom(base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped"));
   }
   fail_parked(base::Code::kDropped, "database " + params_.name + " was dropped");
   changed_.notify_all();
   // The names go at once, so that they may be created again; open connections keep the nameless files until they close.
   post(params_.maintenance, [this, done = std::move(done)]() mutable {
     base::Status removed = base::ok();
+    // While the names are there: SQLite logs the close of an unlinked file, at exit through a callback of a host that has gone.
+    connection_.reset();
     for (const char* suffix : {".sums", "", "-wal", "-shm"}) {
       const base::Status status = params_.env->remove(path_ + suffix);
       if (!status && status.error().code != base::Code::kNotFound && removed) removed = named(status.error());

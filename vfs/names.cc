@@ -45,6 +45,7 @@ base::Result<OpenRequest> parse_parameters(OpenRequest request, const Lookup& lo
     if (number < 512 || number > 65536 || !power_of_two) return bad_value("page_size", *size, "a power of two, 512 to 65536");
     request.page_size = static_cast<std::uint32_t>(number);
   }
+  request.importing = lookup("hql_import").has_value();
   if (const auto mode = lookup("auto_vacuum")) {
     if (*mode == "0" || *mode == "none") request.auto_vacuum = AutoVacuum::kNone;
     else if (*mode == "1" || *mode == "full") request.auto_vacuum = AutoVacuum::kFull;

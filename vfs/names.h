@@ -25,6 +25,7 @@ struct OpenRequest {
   std::uint32_t page_size = 4096;
   AutoVacuum auto_vacuum = AutoVacuum::kNone;
   std::optional<base::Micros> timeout;
+  bool importing = false;         // hql_import: a plain file of the name beside it is what it copies
   std::string refused;            // the first parameter that a managed database cannot have ("cache=shared"), or empty
 };
 

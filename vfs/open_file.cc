@@ -63,7 +63,7 @@ bool plain_file_exists(sqlite3_vfs* lower, const std::string& name, const std::s
 
 // Creates the database cluster-wide and waits until this node has it open.
 base::Result<Database*> create_database(sqlite3_vfs* lower, BoundNode& node, const std::string& name, const OpenRequest& request) {
-  if (plain_file_exists(lower, name, node.db_dir() + "/" + name))
+  if (!request.importing && plain_file_exists(lower, name, node.db_dir() + "/" + name))
     return base::make_error(base::Code::kExists, "./" + name + " exists and is not replicated; SELECT hql_import('" + name + "', '" +
                                                      name + "') adopts a copy, or open it without vfs=hiqlite");
   Gate& gate = node.gate();

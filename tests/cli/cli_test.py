@@ -210,4 +210,4 @@ def rebuilt_database(workspace):
 
 
 if __name__ == "__main__":
-    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, dump_and_verify, generated_configuration)
+    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, dump_and_verify, generated_configuration, rebuilt_database)

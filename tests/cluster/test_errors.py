@@ -496,7 +496,7 @@ def forked_child(workspace):
 
 
 TESTS = [second_owner, port_in_use, missing_quorum, wrong_configuration, secrets_and_addresses, arguments_of_functions, forwarded_sql,
-         import_and_export, forked_child]
+         import_and_export, forked_child, shell_quits_after_a_drop, import_under_the_same_name, dropped_database]
 
 if __name__ == "__main__":
     main(*TESTS)
