@@ -105,6 +105,8 @@ void ApplyQueue::pump(DatabaseId id) {
   if (halted_ || it == databases_.end() || it->second.busy || it->second.items.empty()) return;
   Database& database = it->second;
   Item& item = database.items.front();
+  // Files are known by name: the ones of a dropped namesake go first. done() of its drop pumps this one.
+  if (item.effect == Effect::kCreate && oldest_named(database.name) != id) return;
   database.busy = true;
   switch (item.effect) {
     case Effect::kCreate:
@@ -117,6 +119,12 @@ void ApplyQueue::pump(DatabaseId id) {
       break;
   }
   if (payloads_ready(id, item)) publish(id, item);
+}
+
+DatabaseId ApplyQueue::oldest_named(const std::string& name) const {
+  for (const auto& [id, database] : databases_)
+    if (database.name == name) return id;
+  return {};
 }
 
 bool ApplyQueue::payloads_ready(DatabaseId id, Item& item) {
@@ -234,12 +242,15 @@ void ApplyQueue::done(DatabaseId id, const Status& status) {
   }
   database.items.pop_front();
   database.busy = false;
+  DatabaseId next = id;
   if (effect == Effect::kDrop) {
+    const std::string name = std::move(database.name);
     databases_.erase(it);
     publish_table();
+    next = oldest_named(name);  // its creation waits
   }
   hooks_.progressed();
-  pump(id);
+  pump(next);
 }
 
 // A database that cannot go on is left where it is; the node and its other databases go on (R11).

@@ -80,6 +80,8 @@ class ApplyQueue {
     std::deque<Item> items;
   };
   void pump(base::DatabaseId id);
+  // Of the databases of one name all but the youngest are dropped in the log, but not here yet. 0: none of that name.
+  [[nodiscard]] base::DatabaseId oldest_named(const std::string& name) const;
   void create(base::DatabaseId id, Item& item);
   void publish(base::DatabaseId id, Item& item);
   void drop(base::DatabaseId id);

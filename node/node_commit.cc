@@ -142,6 +142,7 @@ void NodeImpl::settle_waiters() {
   if (health_waiters_.empty()) return;
   std::vector<base::NodeId> missing;
   if (state_word(missing) != "healthy") return;
+  refresh_status();  // who waited for it sees it
   for (HealthWaiter& waiter : std::exchange(health_waiters_, {}))
     post([done = std::move(waiter.done)] { done(base::ok()); });
 }

@@ -91,7 +91,9 @@ void NodeImpl::refresh_status() {
   shown_raft_ = std::move(raft);
 }
 
+// On the loop it is of this moment; another thread gets the copy of the last tick, with fresh indexes.
 NodeStatus NodeImpl::status() {
+  if (started_ && parts_.loop->is_current() && !stopped()) refresh_status();
   NodeStatus out;
   {
     base::MutexLock lock(shown_mutex_);
