@@ -106,6 +106,18 @@ bool makes_again(const wal::Recovered& log, const Meta& meta, pages::ImageFactor
   return false;
 }
 
+// A database that was dropped and has no files of its own any more takes no part: made again only to be dropped, it would take the files of
+// a younger one of its name with it.
+void leave_out_gone(RecoveredNode& out) {
+  const auto gone = [&out](base::DatabaseId id) {
+    if (out.ledger.find(id) != nullptr) return false;
+    return std::none_of(out.databases.begin(), out.databases.end(),
+                        [id](const OpenedDatabase& each) { return each.database.id == id && each.image; });
+  };
+  std::erase_if(out.decisions, [&gone](const Decision& each) { return gone(each.db); });
+  std::erase_if(out.databases, [&gone](const OpenedDatabase& each) { return gone(each.database.id); });
+}
+
 Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images);
 
 }  // namespace
@@ -156,6 +168,8 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
   for (auto& [id, seen] : scanner.seen()) {
     const bool in_catalogue = id.value <= from.value;
     if (!seen.has_files && !in_catalogue) continue;  // its CreateDatabase entry makes it
+    // Files with a base are those of a committed creation, also when they cannot be opened.
+    if (seen.has_files) committed = std::max(committed, std::min(seen.base.index, last));
     OpenedDatabase database;
     database.database = seen.database;
     if (!seen.has_files) {
@@ -184,6 +198,7 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
     for (PartRef& part : decision.parts) part.payload = nullptr;
     out.decisions.push_back(std::move(decision));
   }));
+  leave_out_gone(out);
   return out;
 }
 
