@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import EXTENSION, PATIENCE, host_environment, main, read_plain, scaled, sqlite_shell  # noqa: E402
+from harness import EXTENSION, PATIENCE, SANITIZED, host_environment, main, read_plain, scaled, sqlite_shell  # noqa: E402
 
-ROUNDS = scaled(15, 200, 200)
+ROUNDS = scaled(15, 50, 200) if SANITIZED else 200
 
 
 def check_rows(workspace, acknowledged):
@@ -120,5 +120,50 @@ def python_exits(workspace):
     print(f"python: {ROUNDS} exits, {len(acknowledged)} acknowledged rows")
 
 
+# Calls with large arguments are inside the node for long enough that a stop finds them there.
+STOP_HOST = r"""
+import json, sqlite3, sys, threading
+extension, directory, cycles = sys.argv[1:4]
+boot = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+boot.enable_load_extension(True)
+boot.load_extension(extension)
+start = lambda: boot.execute("SELECT hql_start(?)", (json.dumps({"data_dir": directory + "/data", "filename_db": "app.db"}),)).fetchall()
+start()
+ending, entered, answers = threading.Event(), threading.Semaphore(0), set()
+large = b"x" * (24 << 20)
+
+def call(sql, *values):
+    own = sqlite3.connect(":memory:", isolation_level=None)
+    while not ending.is_set():
+        entered.release()
+        try:
+            own.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            answers.add(str(error).split(":")[1].strip())
+
+threads = [threading.Thread(target=call, args=("SELECT hql_execute('SELECT length(?1)', ?)", large)) for _ in range(4)]
+threads.append(threading.Thread(target=call, args=("SELECT hql_status(), hql_barrier()",)))
+for thread in threads:
+    thread.start()
+for _ in range(int(cycles)):
+    for _ in threads:
+        entered.acquire()
+    boot.execute("SELECT hql_stop()").fetchall()
+    start()
+ending.set()
+for thread in threads:
+    thread.join()
+print(*sorted(answers))
+"""
+
+
+def stop_while_others_call(workspace):
+    done = subprocess.run(["/usr/bin/python3", "-c", STOP_HOST, EXTENSION, workspace.path, str(2 * ROUNDS)], capture_output=True, text=True,
+                          env=host_environment(), timeout=4 * PATIENCE)
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    surprises = set(done.stdout.split()) - {"HQL_NOT_STARTED", "HQL_STOPPED", "HQL_UNKNOWN_OUTCOME", "HQL_BUSY", "HQL_TIMEOUT", "HQL_NO_QUORUM"}
+    assert not surprises, surprises
+
+
 if __name__ == "__main__":
-    main(shell_exits, python_exits)
+    main(shell_exits, python_exits, stop_while_others_call)

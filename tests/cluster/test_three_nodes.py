@@ -91,7 +91,7 @@ def leader_killed_in_a_loop(workspace):
         loads = [Load(server, 1_000_000 * server.node_id) for server in cluster.servers]
         for load in loads:
             load.start()
-        for _ in range(scaled(5, 20, 200)):
+        for _ in range(scaled(20, 50, 200)):
             before = sum(len(load.acknowledged) for load in loads)
             leader = cluster.leader()
             leader.kill()
