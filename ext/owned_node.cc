@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <shared_mutex>
 
 #include "base/checksum.h"
 #include "base/lane.h"
@@ -64,7 +66,12 @@ class RealNode : public OwnedNode {
 
   Status run(node::Config config);
   void stop(std::uint32_t timeout_ms) override;
-  node::Node& node() override { return *node_; }
+  bool use(const std::function<void(node::Node&)>& work) override {
+    const std::shared_lock<std::shared_mutex> lock(use_mutex_);
+    if (!node_) return false;
+    work(*node_);
+    return true;
+  }
   base::NodeId id() const override { return id_; }
   const std::string& data_dir() const override { return lock_.path(); }
   void close_in_child() override {
@@ -83,6 +90,7 @@ class RealNode : public OwnedNode {
   std::unique_ptr<base::ThreadLane> log_;
   std::unique_ptr<base::ThreadLane> apply_;
   std::unique_ptr<base::ThreadLane> maintenance_;
+  std::shared_mutex use_mutex_;  // shared: use() on any thread; exclusive: stop() taking node_ away
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<net::TcpTransport> transport_;
   std::unique_ptr<vfs::Images> images_;
@@ -183,7 +191,10 @@ void RealNode::stop(std::uint32_t timeout_ms) {
   if (loop_) loop_->stop();
   server_.reset();
   transport_.reset();
-  node_.reset();
+  {
+    const std::unique_lock<std::shared_mutex> lock(use_mutex_);
+    node_.reset();
+  }
   executors_.reset();
   images_.reset();
   ::unlink((data_dir() + "/node.json").c_str());

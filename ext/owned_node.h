@@ -1,8 +1,9 @@
 // OwnedNode: a node that this process owns, with everything real around it: the lock on its data directory, lanes, transport, images,
-// executors and the local socket. Started and stopped on a caller's thread; node() may be called from any.
+// executors and the local socket. Started and stopped on a caller's thread; use() may be called from any.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -21,7 +22,9 @@ class OwnedNode {
   // Clean stop: refuses new work, fails waiters, sync points and checkpoints as far as `timeout_ms` allows, joins the lanes, gives the
   // data directory back. Idempotent.
   virtual void stop(std::uint32_t timeout_ms) = 0;
-  virtual node::Node& node() = 0;
+  // Runs `work`, which must not wait, with the node: stop() takes the node away only between such calls. False, and nothing was run: the
+  // node has been stopped. A callback given to the node may be destroyed without a call when the lanes stop first.
+  virtual bool use(const std::function<void(node::Node&)>& work) = 0;
   virtual base::NodeId id() const = 0;
   virtual const std::string& data_dir() const = 0;  // absolute
   // In a forked child: closes inherited descriptors of the data directory and of the node's sockets; frees nothing.

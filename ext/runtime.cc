@@ -122,6 +122,12 @@ struct Answer {
   base::Mutex mutex;
   base::CondVar ready;
   std::optional<Result<Bytes>> reply GUARDED_BY(mutex);
+
+  void give(Result<Bytes> first) {
+    const base::MutexLock lock(mutex);
+    if (!reply) reply = std::move(first);
+    ready.notify_one();
+  }
 };
 
 base::Error no_answer(Op op) {
@@ -131,13 +137,21 @@ base::Error no_answer(Op op) {
   return base::make_error(Code::kTimeout, "the node did not answer in time");
 }
 
+base::Error stopped_early(Op op) {
+  if (op == Op::kExecute || op == Op::kDrop)
+    return base::make_error(Code::kUnknownOutcome, "the node was stopped; whether the write was applied is not known");
+  return base::make_error(Code::kStopped, "the node was stopped");
+}
+
 Result<Bytes> call_owned(const Owned& owned, Op op, const Bytes& request, std::uint32_t timeout_ms) {
   const auto answer = std::make_shared<Answer>();
-  serve(owned->node(), request, [answer](Result<Bytes> reply) {
-    const base::MutexLock lock(answer->mutex);
-    answer->reply = std::move(reply);
-    answer->ready.notify_one();
-  });
+  // A lane that stops destroys what is posted to it: the caller hears that at once, not at its deadline.
+  const auto on_destroyed = [answer, op](void*) { answer->give(stopped_early(op)); };
+  Answered done = [answer, destroyed = std::shared_ptr<void>(nullptr, on_destroyed)](Result<Bytes> reply) {
+    answer->give(std::move(reply));
+  };
+  const bool running = owned->use([&](node::Node& node) { serve(node, request, std::move(done)); });
+  if (!running) return not_started();
   const base::Micros deadline =
       base::posix_env().now() + base::Micros{timeout_ms + kAnswerGraceMs} * base::kMillisecond;
   const base::MutexLock lock(answer->mutex);
@@ -249,7 +263,9 @@ std::optional<base::NodeId> node_of(sqlite3* db) {
 
 node::Config config_of(sqlite3* db) {
   const Owned owned = owned_of(db);
-  return owned != nullptr ? owned->node().config() : node::Config();
+  node::Config config;
+  if (owned != nullptr) owned->use([&config](node::Node& node) { config = node.config(); });
+  return config;
 }
 
 }  // namespace ext
