@@ -5,9 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <shared_mutex>
+#include <optional>
 
 #include "base/checksum.h"
 #include "base/lane.h"
@@ -61,21 +60,28 @@ struct Signal {
 
 class RealNode : public OwnedNode {
  public:
-  explicit RealNode(DataDirLock lock) : lock_(std::move(lock)) {}
+  explicit RealNode(DataDirLock lock) : data_dir_(lock.path()), lock_(std::move(lock)) {}
   ~RealNode() override { stop(0); }
 
   Status run(node::Config config);
   void stop(std::uint32_t timeout_ms) override;
   bool use(const std::function<void(node::Node&)>& work) override {
-    const std::shared_lock<std::shared_mutex> lock(use_mutex_);
-    if (!node_) return false;
-    work(*node_);
+    node::Node* node = nullptr;
+    {
+      const base::MutexLock lock(use_mutex_);
+      if (used_ == nullptr) return false;
+      node = used_;
+      ++users_;
+    }
+    work(*node);
+    const base::MutexLock lock(use_mutex_);
+    if (--users_ == 0) unused_.notify_all();
     return true;
   }
   base::NodeId id() const override { return id_; }
-  const std::string& data_dir() const override { return lock_.path(); }
+  const std::string& data_dir() const override { return data_dir_; }
   void close_in_child() override {
-    lock_.abandon();
+    if (lock_) lock_->abandon();
     base::posix_env_abandon_files();
     net::abandon_descriptors();
   }
@@ -84,13 +90,17 @@ class RealNode : public OwnedNode {
   Status listen(const node::Config& config);
   Status write_node_json(const node::Config& config);
 
-  DataDirLock lock_;
+  const std::string data_dir_;
+  std::optional<DataDirLock> lock_;  // given back by stop(): a call in progress may keep this object a little longer
   base::NodeId id_;
   std::unique_ptr<net::LoopLane> loop_;
   std::unique_ptr<base::ThreadLane> log_;
   std::unique_ptr<base::ThreadLane> apply_;
   std::unique_ptr<base::ThreadLane> maintenance_;
-  std::shared_mutex use_mutex_;  // shared: use() on any thread; exclusive: stop() taking node_ away
+  base::Mutex use_mutex_;
+  base::CondVar unused_;
+  node::Node* used_ GUARDED_BY(use_mutex_) = nullptr;  // node_ while use() may have it
+  int users_ GUARDED_BY(use_mutex_) = 0;               // threads inside use()
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<net::TcpTransport> transport_;
   std::unique_ptr<vfs::Images> images_;
@@ -168,6 +178,8 @@ Status RealNode::run(node::Config config) {
         [this](base::ByteView request, net::LocalServer::Reply reply) { serve(*node_, request, std::move(reply)); });
   });
   node_->start();
+  const base::MutexLock lock(use_mutex_);
+  used_ = node_.get();
   return {};
 }
 
@@ -192,12 +204,15 @@ void RealNode::stop(std::uint32_t timeout_ms) {
   server_.reset();
   transport_.reset();
   {
-    const std::unique_lock<std::shared_mutex> lock(use_mutex_);
-    node_.reset();
+    const base::MutexLock lock(use_mutex_);
+    used_ = nullptr;
+    while (users_ != 0) unused_.wait(use_mutex_);
   }
+  node_.reset();
   executors_.reset();
   images_.reset();
   ::unlink((data_dir() + "/node.json").c_str());
+  lock_.reset();
 }
 
 }  // namespace

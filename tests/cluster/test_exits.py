@@ -127,7 +127,8 @@ extension, directory, cycles = sys.argv[1:4]
 boot = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
 boot.enable_load_extension(True)
 boot.load_extension(extension)
-start = lambda: boot.execute("SELECT hql_start(?)", (json.dumps({"data_dir": directory + "/data", "filename_db": "app.db"}),)).fetchall()
+# The default directory: an opener may start the node by itself between stop and start.
+start = lambda: boot.execute("SELECT hql_start(?)", (json.dumps({"data_dir": directory + "/hiqlite-data", "filename_db": "app.db"}),)).fetchall()
 start()
 ending, entered, answers = threading.Event(), threading.Semaphore(0), set()
 large = b"x" * (24 << 20)
@@ -141,8 +142,8 @@ def call(sql, *values):
         except sqlite3.Error as error:
             answers.add(str(error).split(":")[1].strip())
 
-threads = [threading.Thread(target=call, args=("SELECT hql_execute('SELECT length(?1)', ?)", large)) for _ in range(4)]
-threads.append(threading.Thread(target=call, args=("SELECT hql_status(), hql_barrier()",)))
+threads = [threading.Thread(target=call, args=("SELECT hql_execute('SELECT length(?1)', ?)", large), daemon=True) for _ in range(4)]
+threads.append(threading.Thread(target=call, args=("SELECT hql_status(), hql_barrier()",), daemon=True))
 for thread in threads:
     thread.start()
 for _ in range(int(cycles)):
@@ -158,8 +159,8 @@ print(*sorted(answers))
 
 
 def stop_while_others_call(workspace):
-    done = subprocess.run(["/usr/bin/python3", "-c", STOP_HOST, EXTENSION, workspace.path, str(2 * ROUNDS)], capture_output=True, text=True,
-                          env=host_environment(), timeout=4 * PATIENCE)
+    done = subprocess.run(["/usr/bin/python3", "-c", STOP_HOST, EXTENSION, workspace.path, str(ROUNDS)], capture_output=True, text=True,
+                          env=host_environment(), cwd=workspace.path, timeout=4 * PATIENCE)
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
     surprises = set(done.stdout.split()) - {"HQL_NOT_STARTED", "HQL_STOPPED", "HQL_UNKNOWN_OUTCOME", "HQL_BUSY", "HQL_TIMEOUT", "HQL_NO_QUORUM"}
     assert not surprises, surprises
