@@ -3,6 +3,7 @@
 //   for each request: [SAVEPOINT] run [RELEASE | ROLLBACK TO]
 //   COMMIT                               the shim holds the commit frame, asks for the request records, waits for the outcome
 // A savepoint is needed where one request is several statements, or enforces foreign keys (a deferred violation is undone alone).
+// A failed request leaves nothing behind: after OR FAIL the batch runs again with a savepoint there.
 // If OR ROLLBACK or RAISE(ROLLBACK) ended the transaction, the request that did it keeps its error and the others run again.
 #include "exec/executor.h"
 
@@ -28,6 +29,7 @@ struct Job {
   base::Result<Request> decoded = base::make_error(base::Code::kInternal, "not decoded");
   base::Result<Answer> answer = base::make_error(base::Code::kInternal, "not run");
   bool settled = false;  // its error stands, whatever becomes of the batch
+  bool careful = false;  // it failed and left changes: only a savepoint takes them back
 };
 
 class SqlExecutor : public node::Executor {
@@ -157,14 +159,21 @@ void SqlExecutor::run_job(Job& job) {
   if (enforced != request.foreign_keys)
     sqlite3_db_config(db_, SQLITE_DBCONFIG_ENABLE_FKEY, int{request.foreign_keys}, &enforced);
   const bool savepoint =
-      request.statements.size() > 1 || request.kind == RequestKind::kBatch || request.foreign_keys == 1;
+      job.careful || request.statements.size() > 1 || request.kind == RequestKind::kBatch || request.foreign_keys == 1;
   if (savepoint && run_->control("SAVEPOINT hql_request") != SQLITE_OK) {
     job.answer = run_->sqlite_error();
     return;
   }
+  const int changes_before = sqlite3_total_changes(db_);
   const std::uint32_t timeout = request.timeout_ms != 0 ? request.timeout_ms : params_.statement_timeout_ms;
   job.answer = run_->run(request, params_.gate->now() + base::Micros{timeout} * base::kMillisecond);
-  if (sqlite3_get_autocommit(db_) != 0 || !savepoint) return;
+  if (sqlite3_get_autocommit(db_) != 0) return;
+  if (!savepoint) {
+    // OR FAIL and RAISE(FAIL) keep what was done before the failure. No entry would name this request: sent again in a later term, it
+    // would be done twice.
+    job.careful = !job.answer && sqlite3_total_changes(db_) != changes_before;
+    return;
+  }
   int deferred = 0;
   int high = 0;
   sqlite3_db_status(db_, SQLITE_DBSTATUS_DEFERRED_FKS, &deferred, &high, 0);
@@ -183,9 +192,11 @@ void SqlExecutor::run_jobs(std::vector<Job>& jobs) {
     bool ended = false;
     for (Job& job : jobs) {
       if (job.settled) continue;
+      const bool careful = job.careful;
       run_job(job);
+      if (job.careful && !careful) run_->control("ROLLBACK");  // all run again, this one in a savepoint
       if (sqlite3_get_autocommit(db_) == 0) continue;
-      job.settled = true;  // this one rolled everything back
+      job.settled = !job.careful || careful;  // this one rolled everything back
       ended = true;
       break;
     }

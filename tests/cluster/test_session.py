@@ -94,5 +94,32 @@ except sqlite3.Error as error:
     assert not literal, literal
 
 
+def failed_request_leaves_nothing(workspace):
+    """OR FAIL and RAISE(FAIL) keep what was done before the failure: no log entry would name that request, and it could be done twice."""
+    program = r"""
+import json, sqlite3, sys
+db = sqlite3.connect(":memory:", isolation_level=None)
+db.enable_load_extension(True)
+db.load_extension(sys.argv[1])
+db.execute("SELECT hql_start(?)", (json.dumps({"data_dir": "data", "filename_db": "app.db"}),)).fetchall()
+
+def run(sql):
+    try:
+        return db.execute("SELECT hql_execute(?)", (sql,)).fetchone()[0]
+    except sqlite3.Error as error:
+        return str(error)
+
+run("CREATE TABLE t(id INTEGER PRIMARY KEY)")
+run("CREATE TRIGGER odd BEFORE INSERT ON t WHEN new.id > 90 BEGIN SELECT RAISE(FAIL, 'too many'); END")
+print(run("INSERT INTO t VALUES (5)"))
+print(run("INSERT OR FAIL INTO t VALUES (1), (2), (5), (7)"))
+print(run("INSERT INTO t VALUES (8), (91)"))
+print(run("INSERT INTO t VALUES (9)"))
+print(db.execute("SELECT hql_execute_returning('SELECT id FROM t')").fetchone()[0])
+"""
+    done = subprocess.run(["/usr/bin/python3", "-c", program, EXTENSION], capture_output=True, text=True, env=host_environment(), cwd=workspace.path)
+    assert done.stdout.splitlines() == ["1", "UNIQUE constraint failed: t.id", "too many", "1", '[{"id":5},{"id":9}]'], (done.stdout, done.stderr)
+
+
 if __name__ == "__main__":
-    main(shell_session, plain_reader_beside, literal_name_is_never_a_plain_file)
+    main(shell_session, plain_reader_beside, literal_name_is_never_a_plain_file, failed_request_leaves_nothing)
