@@ -91,9 +91,10 @@ void NodeImpl::refresh_status() {
   shown_raft_ = std::move(raft);
 }
 
-// On the loop it is of this moment; another thread gets the copy of the last tick, with fresh indexes.
+// On the loop it is of this moment; another thread gets the copy of the last tick, with fresh indexes. The lane is asked first: what
+// follows is the loop's own.
 NodeStatus NodeImpl::status() {
-  if (started_ && parts_.loop->is_current() && !stopped()) refresh_status();
+  if (parts_.loop->is_current() && started_ && !stopped()) refresh_status();
   NodeStatus out;
   {
     base::MutexLock lock(shown_mutex_);
