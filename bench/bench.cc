@@ -1,6 +1,7 @@
 // hiqlite_bench: the same statements on plain local SQLite (WAL, synchronous=FULL) and on the replicated database, in turn, in one run,
 // so that the ratio survives a noisy machine. It is a host program like any other: it links SQLite and loads the extension.
-//   hiqlite_bench [--config FILE|JSON] [--seconds S] [--rounds N] [--clients N] [--dir D] [--json]
+//   hiqlite_bench [--config FILE|JSON] [--seconds S] [--rounds N] [--clients N] [--dir D] [--only NAME]
+// NAME: the beginning of a row's name, e.g. "hql_execute".
 // Rounds alternate local and replicated; medians are printed. docs: bench/README.md.
 #include <sqlite3.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@ struct Settings {
   double seconds = 2;
   int rounds = 5;
   int clients = 16;
+  std::string only;
+  bool wants(const std::string& name) const { return name.compare(0, only.size(), only) == 0; }
 };
 
 [[noreturn]] void die(const std::string& text) {
@@ -160,7 +163,9 @@ Settings parse(int count, char** words) {
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
     if (word == "--help") {
-      std::printf("usage: hiqlite_bench [--config FILE|JSON] [--seconds S] [--rounds N] [--clients N] [--dir D]\n");
+      std::printf(
+          "usage: hiqlite_bench [--config FILE|JSON] [--seconds S] [--rounds N] [--clients N] [--dir D] [--only "
+          "NAME]\n");
       std::exit(0);
     }
     if (i + 1 >= count) die(word + " needs a value");
@@ -175,6 +180,8 @@ Settings parse(int count, char** words) {
       settings.clients = std::max(1, std::atoi(value.c_str()));
     else if (word == "--dir")
       settings.dir = value;
+    else if (word == "--only")
+      settings.only = value;
     else
       die("unknown option " + word);
   }
@@ -223,6 +230,7 @@ int main(int count, char** words) {
       {"SELECT by key", [](Subject& s) { return s.select(); }},
   };
   for (const auto& workload : workloads) {
+    if (!settings.wants(workload.name)) continue;
     std::vector<double> a;
     std::vector<double> b;
     for (int round = 0; round < settings.rounds; ++round) {
@@ -233,11 +241,12 @@ int main(int count, char** words) {
   }
   std::vector<double> a;
   std::vector<double> b;
-  for (int round = 0; round < settings.rounds; ++round) {
+  const std::string execute = "hql_execute, " + std::to_string(settings.clients) + " clients";
+  for (int round = 0; settings.wants(execute) && round < settings.rounds; ++round) {
     a.push_back(rate(settings.seconds, [&] { return local.insert(); }));
     b.push_back(execute_rate(settings, "a value of about forty characters, as rows are"));
   }
-  report(("hql_execute, " + std::to_string(settings.clients) + " clients").c_str(), a, b);
+  if (!a.empty()) report(execute.c_str(), a, b);
   sqlite3_stmt* stop = prepare(host, "SELECT hql_stop()");
   step(host, stop);
   return 0;
