@@ -1,6 +1,7 @@
 // ThreadLane (base/lane.h): one thread, one queue, one heap of timed tasks. A timed task that is due joins the end of the
 // queue, so neither kind starves the other.
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <chrono>
@@ -48,8 +49,8 @@ thread_local const void* t_current_lane = nullptr;
 
 class ThreadLaneImpl final : public ThreadLane {
  public:
-  ThreadLaneImpl(std::string name, FailureHandler on_failure)
-      : name_(std::move(name)), on_failure_(std::move(on_failure)) {
+  ThreadLaneImpl(std::string name, FailureHandler on_failure, Urgency urgency)
+      : name_(std::move(name)), on_failure_(std::move(on_failure)), urgency_(urgency) {
     const AllSignalsBlocked blocked;
     thread_ = std::thread([this] { run(); });
   }
@@ -91,6 +92,10 @@ class ThreadLaneImpl final : public ThreadLane {
 
   void run() {
     pthread_setname_np(pthread_self(), name_.c_str());
+    if (urgency_ == Urgency::kPatient) {
+      const sched_param none{};
+      static_cast<void>(pthread_setschedparam(pthread_self(), SCHED_BATCH, &none));  // refused: it is only less polite
+    }
     t_current_lane = this;
     while (true) {
       Task task = next_task();
@@ -151,6 +156,7 @@ class ThreadLaneImpl final : public ThreadLane {
 
   const std::string name_;
   const FailureHandler on_failure_;
+  const Urgency urgency_;
   Mutex mutex_;
   CondVar wake_;
   std::deque<Task> queue_ GUARDED_BY(mutex_);
@@ -164,10 +170,10 @@ class ThreadLaneImpl final : public ThreadLane {
 
 }  // namespace
 
-std::unique_ptr<ThreadLane> ThreadLane::start(const std::string& name, FailureHandler on_failure) {
+std::unique_ptr<ThreadLane> ThreadLane::start(const std::string& name, FailureHandler on_failure, Urgency urgency) {
   CHECK(!name.empty());
   CHECK(name.size() <= kNameSizeMax);
-  return std::make_unique<ThreadLaneImpl>(name, std::move(on_failure));
+  return std::make_unique<ThreadLaneImpl>(name, std::move(on_failure), urgency);
 }
 
 }  // namespace base

@@ -55,6 +55,8 @@ class Transport {
   // Queues a frame. False: the peer is not up or its bounded queue is full, and the frame is dropped
   // (the protocols above resend). Never blocks. The buffer is shared so that one payload serves all peers.
   virtual bool send(NodeId peer, Channel channel, SharedBytes frame) = 0;
+  // What was queued leaves now, as far as sockets take it, not at the end of this turn of the loop: before something slower is begun.
+  virtual void flush() {}
   // Drops the connection to a peer (a protocol error); it reconnects with back-off.
   virtual void disconnect(NodeId peer) = 0;
 };

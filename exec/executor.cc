@@ -49,7 +49,7 @@ class SqlExecutor : public node::Executor {
     auto shared = std::make_shared<std::vector<ExecuteRequest>>(std::move(batch));
     lane_->post([this, shared, done = std::move(done)]() mutable {
       auto result = std::make_shared<BatchResult>(run_batch(std::move(*shared)));
-      params_.loop->post([result, done = std::move(done)] { done(std::move(*result)); });
+      params_.loop->post_and_help([result, done = std::move(done)] { done(std::move(*result)); });
     });
   }
 

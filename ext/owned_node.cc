@@ -142,8 +142,9 @@ Status RealNode::run(node::Config config) {
   HQL_ASSIGN(loop, net::LoopLane::start("hql-loop"));
   loop_ = std::move(loop);
   if (!config.embedded()) log_ = base::ThreadLane::start("hql-log");
-  apply_ = base::ThreadLane::start("hql-apply");
-  maintenance_ = base::ThreadLane::start("hql-maint");
+  // What nobody waits for gives way to commits.
+  apply_ = base::ThreadLane::start("hql-apply", {}, base::ThreadLane::Urgency::kPatient);
+  maintenance_ = base::ThreadLane::start("hql-maint", {}, base::ThreadLane::Urgency::kPatient);
   // An embedded node has no peer whose heartbeats a sync could delay: its loop writes the log itself, which spares every commit two
   // hand-overs between threads (bench/README.md).
   base::Lane* const log = config.embedded() ? static_cast<base::Lane*>(loop_.get()) : log_.get();

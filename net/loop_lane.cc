@@ -1,8 +1,13 @@
-// The turn of the loop that net/loop_lane.h describes: flush, poll, tasks, timed tasks.
+// The turn that net/loop_lane.h describes, on the lane's own thread or on one that helps.
 #include "net/loop_lane.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <limits>
 
 #include "base/check.h"
 #include "base/posix_env.h"
@@ -13,11 +18,33 @@ namespace {
 constexpr std::size_t kNameSizeMax = 15;                        // pthread_setname_np(3)
 constexpr std::size_t kSliceTasksMax = 256;                     // posted tasks before the sockets are polled again
 constexpr base::Micros kSliceTimeMax = 2 * base::kMillisecond;  // the same, for tasks that take long
-constexpr std::uint64_t kResolverWaitMs = 1000;                 // how long stop() waits for a name look-up that hangs
+constexpr int kHelpRoundsMax = 16;                              // rounds of tasks that a helper runs before it leaves
+constexpr base::Micros kWaitMax = base::kSecond * 3600;
+constexpr std::uint64_t kResolverWaitMs = 1000;  // how long stop() waits for a name look-up that hangs
 
 thread_local const void* t_current_loop = nullptr;
 
 base::Micros now() { return base::posix_env().now(); }
+
+// A helper is the lane for a while: no signal handler of the host runs inside (R2).
+class AsTheLane {
+ public:
+  explicit AsTheLane(const void* lane) : before_(std::exchange(t_current_loop, lane)) {
+    sigset_t all;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &mask_) == 0);
+  }
+  ~AsTheLane() {
+    t_current_loop = before_;
+    pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+  }
+  AsTheLane(const AsTheLane&) = delete;
+  AsTheLane& operator=(const AsTheLane&) = delete;
+
+ private:
+  const void* const before_;
+  sigset_t mask_{};
+};
 
 }  // namespace
 
@@ -37,16 +64,7 @@ base::Result<std::unique_ptr<LoopLane>> LoopLane::start(const std::string& name,
     CHECK(uv_loop_close(&h.loop) == 0);
     return base::make_error(base::Code::kInternal, std::string("cannot make an event loop: ") + uv_strerror(rc));
   }
-  // These four cannot fail.
-  CHECK(uv_prepare_init(&h.loop, &h.prepare) == 0);
-  CHECK(uv_check_init(&h.loop, &h.check) == 0);
-  CHECK(uv_idle_init(&h.loop, &h.idle) == 0);
   CHECK(uv_timer_init(&h.loop, &h.timer) == 0);
-  CHECK(uv_prepare_start(&h.prepare, [](uv_prepare_t* handle) {
-          static_cast<LoopLane*>(handle->loop->data)->poll_began_ = now();
-        }) == 0);
-  CHECK(uv_check_start(&h.check, [](uv_check_t* handle) { static_cast<LoopLane*>(handle->loop->data)->on_check(); }) ==
-        0);
 
   // The new thread inherits a mask that blocks everything, from its first instruction on (R2).
   sigset_t all;
@@ -77,35 +95,108 @@ void LoopLane::post(base::Task task) { push(Posted{0, std::move(task)}); }
 void LoopLane::post_at(base::Micros time, base::Task task) { push(Posted{time > 0 ? time : 1, std::move(task)}); }
 
 void LoopLane::push(Posted posted) {
-  bool was_empty = false;
-  {
-    const base::MutexLock lock(mutex_);
-    if (stopping_) return;
-    was_empty = queue_.empty();
-    queue_.push_back(std::move(posted));
-    if (was_empty) waking_.fetch_add(1, std::memory_order_relaxed);
-  }
-  if (!was_empty) return;
-  if (is_current()) {
-    // The loop is awake: an idle handle keeps the next poll from waiting, without a system call.
-    uv_idle_start(&handles_->idle, [](uv_idle_t*) {});
-  } else {
-    uv_async_send(&handles_->async);
-  }
+  if (enqueue(std::move(posted))) wake();
+}
+
+// True: nobody attends to the queue, and wake() must follow. Until it did, the handle that it uses is not closed.
+bool LoopLane::enqueue(Posted posted) {
+  const base::MutexLock lock(mutex_);
+  if (stopping_) return false;
+  queue_.push_back(std::move(posted));
+  if (std::exchange(attended_, true)) return false;
+  waking_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+void LoopLane::wake() {
+  uv_async_send(&handles_->async);
   waking_.fetch_sub(1, std::memory_order_release);
+}
+
+void LoopLane::post_and_help(base::Task task) {
+  const bool wanted = enqueue(Posted{0, std::move(task)});
+  // The lane's own thread comes first: it alone reads the sockets and runs the timed tasks.
+  if (!is_current() && !thread_wants_turn_.load(std::memory_order_relaxed) && turn_.try_lock()) {
+    if (wanted) waking_.fetch_sub(1, std::memory_order_release);
+    help();
+  } else if (wanted) {
+    wake();
+  }
+}
+
+// A turn of a thread that is not the lane's.
+void LoopLane::help() {
+  if (closed_) {  // since the task was queued; it has run
+    turn_.unlock();
+    return;
+  }
+  bool hand_over = false;
+  {
+    const AsTheLane lane(this);
+    bool more = true;
+    for (int round = 0; more && round < kHelpRoundsMax; ++round) {
+      take_posted();
+      run_posted();
+      run_end_of_turn();
+      const base::MutexLock lock(mutex_);
+      more = !queue_.empty() || !batch_.empty();
+    }
+    const bool earlier = !timed_.empty() && timed_.top().time < waits_until_;
+    const base::MutexLock lock(mutex_);
+    // The thread of the lane was perhaps woken for what a helper has taken: it is told again of all that is left, the end included.
+    hand_over = more || earlier || stopping_ || !queue_.empty() || !end_of_turn_.empty() || loop_wants_turn();
+    attended_ = hand_over;
+    if (hand_over) waking_.fetch_add(1, std::memory_order_relaxed);
+  }
+  turn_.unlock();
+  if (hand_over) wake();
 }
 
 void* LoopLane::thread_main(void* self) noexcept {
   auto& lane = *static_cast<LoopLane*>(self);
   t_current_loop = &lane;
-  lane.finish_loop();
+  lane.run();
   lane.batch_.clear();
+  lane.end_of_turn_.clear();
   lane.timed_ = {};
   t_current_loop = nullptr;
   return nullptr;
 }
 
-// Runs the loop until it is closed.
+void LoopLane::run() {
+  const int poll_fd = uv_backend_fd(&handles_->loop);
+  while (true) {
+    int wait = 0;
+    {
+      thread_wants_turn_.store(true, std::memory_order_relaxed);
+      const base::MutexLock lock(turn_);
+      thread_wants_turn_.store(false, std::memory_order_relaxed);
+      {
+        const base::MutexLock queue_lock(mutex_);
+        attended_ = true;
+      }
+      turn();
+      bool stop_now = false;
+      {
+        const base::MutexLock queue_lock(mutex_);
+        stop_now = stopping_ && queue_.empty() && batch_.empty();
+      }
+      if (stop_now) {
+        closed_ = true;
+        begin_close();
+        finish_loop();
+        return;
+      }
+      wait = wait_ms();
+    }
+    if (wait == 0) continue;
+    // Level-triggered: the event stays there for uv_run, which takes it. Whatever the answer, the next turn finds out what there is.
+    epoll_event event{};
+    static_cast<void>(::epoll_wait(poll_fd, &event, 1, wait));
+  }
+}
+
+// Closes what is on the loop, and the loop.
 void LoopLane::finish_loop() {
   Handles& h = *handles_;
   uv_run(&h.loop, UV_RUN_DEFAULT);
@@ -115,21 +206,13 @@ void LoopLane::finish_loop() {
   if (uv_loop_close(&h.loop) != 0) static_cast<void>(handles_.release());  // see Handles
 }
 
-void LoopLane::on_check() {
-  if (closing_) return;
+void LoopLane::turn() {
+  poll_began_ = now();
+  uv_run(&handles_->loop, UV_RUN_NOWAIT);
   guard([this] { take_posted(); });
   run_posted();
   run_timed();
-  bool stop_now = false;
-  {
-    const base::MutexLock lock(mutex_);
-    stop_now = stopping_ && queue_.empty() && batch_.empty();
-  }
-  if (stop_now) {
-    begin_close();
-  } else {
-    arm();
-  }
+  run_end_of_turn();
 }
 
 // Moves what was posted to where it waits: a batch in order, or the heap of times.
@@ -170,44 +253,40 @@ void LoopLane::run_timed() {
   }
 }
 
-// Decides how the next poll waits: not at all, until the next timed task, or for an event.
-void LoopLane::arm() {
-  bool backlog = !batch_.empty();
-  if (!backlog) {
-    const base::MutexLock lock(mutex_);
-    backlog = !queue_.empty();
-  }
-  uv_idle_t* const idle = &handles_->idle;
+void LoopLane::run_end_of_turn() {
+  // What a task leaves here again is for the next turn.
+  for (const base::Task& task : std::exchange(end_of_turn_, {})) guard([&task] { task(); });
+}
+
+// uv_run() has something to do that no event announces. Until libuv 1.45 uv_backend_timeout() does not see watchers that wait to be
+// registered: that is done at the beginning of uv_run's poll.
+bool LoopLane::loop_wants_turn() const {
+  const uv_loop_t& loop = handles_->loop;
+#if UV_VERSION_HEX < 0x012D00
+  if (loop.watcher_queue[0] != static_cast<const void*>(&loop.watcher_queue)) return true;
+#endif
+  return uv_backend_timeout(&loop) == 0;
+}
+
+// How long the lane's thread may wait: not at all, until the next timed task, or for an event. Milliseconds.
+int LoopLane::wait_ms() {
+  waits_until_ = 0;
+  if (!batch_.empty() || !end_of_turn_.empty() || loop_wants_turn()) return 0;
   const base::Micros time = now();
-  const bool due = !timed_.empty() && timed_.top().time <= time;
-  if (backlog || due) {
-    uv_idle_start(idle, [](uv_idle_t*) {});
-  } else {
-    uv_idle_stop(idle);
-  }
-  if (timed_.empty() || due || armed_for_ == timed_.top().time) return;
-  armed_for_ = timed_.top().time;
-  const auto delay_ms = static_cast<std::uint64_t>((armed_for_ - time + base::kMillisecond - 1) / base::kMillisecond);
-  uv_update_time(&handles_->loop);
-  uv_timer_start(
-      &handles_->timer,
-      [](uv_timer_t* handle) {
-        auto& lane = *static_cast<LoopLane*>(handle->loop->data);
-        lane.armed_for_ = 0;
-        uv_idle_start(&lane.handles_->idle, [](uv_idle_t*) {});
-      },
-      delay_ms, 0);
+  const base::Micros until = timed_.empty() ? time + kWaitMax : std::min(timed_.top().time, time + kWaitMax);
+  if (until <= time) return 0;
+  const base::MutexLock lock(mutex_);
+  if (!queue_.empty() || stopping_) return 0;
+  attended_ = false;
+  waits_until_ = until;
+  return static_cast<int>((until - time + base::kMillisecond - 1) / base::kMillisecond);
 }
 
 // Only the timer stays, unreferenced: it ends the run when a look-up hangs.
 void LoopLane::begin_close() {
-  closing_ = true;
   while (waking_.load(std::memory_order_acquire) != 0) sched_yield();  // a poster is inside uv_async_send
   Handles& h = *handles_;
   uv_close(reinterpret_cast<uv_handle_t*>(&h.async), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&h.prepare), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&h.check), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&h.idle), nullptr);
   uv_timer_start(
       &h.timer, [](uv_timer_t* handle) { uv_stop(handle->loop); }, kResolverWaitMs, 0);
   uv_unref(reinterpret_cast<uv_handle_t*>(&h.timer));

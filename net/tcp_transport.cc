@@ -50,29 +50,17 @@ void TcpTransport::Impl::start(base::TransportHandler& handler) {
   CHECK(handler_ == nullptr);
   if (stopped_) return;
   handler_ = &handler;
-  handles_ = new Handles;
-  handles_->impl = this;
-  handles_->lane = &lane_;
-  handles_->prepare.data = handles_;
-  handles_->idle.data = handles_;
-  handles_->listener.data = handles_;
-  uv_loop_t* const loop = lane_.loop();
-  CHECK(uv_prepare_init(loop, &handles_->prepare) == 0);
-  CHECK(uv_idle_init(loop, &handles_->idle) == 0);
-  CHECK(uv_tcp_init(loop, &handles_->listener) == 0);
-  handles_->open = 3;
-  CHECK(uv_prepare_start(&handles_->prepare, [](uv_prepare_t* prepare) {
-          auto& handles = *static_cast<Handles*>(prepare->data);
-          handles.lane->guard([&] {
-            if (handles.impl != nullptr) handles.impl->before_poll();
-          });
-        }) == 0);
-  int rc = uv_tcp_open(&handles_->listener, listener_fd_);
+  listener_ = new Listener;
+  listener_->impl = this;
+  listener_->lane = &lane_;
+  listener_->tcp.data = listener_;
+  CHECK(uv_tcp_init(lane_.loop(), &listener_->tcp) == 0);
+  int rc = uv_tcp_open(&listener_->tcp, listener_fd_);
   if (rc == 0) {
-    rc = uv_listen(reinterpret_cast<uv_stream_t*>(&handles_->listener), 128, [](uv_stream_t* stream, int status) {
-      auto& handles = *static_cast<Handles*>(stream->data);
-      handles.lane->guard([&] {
-        if (handles.impl != nullptr) handles.impl->on_incoming(status);
+    rc = uv_listen(reinterpret_cast<uv_stream_t*>(&listener_->tcp), 128, [](uv_stream_t* stream, int status) {
+      auto& listener = *static_cast<Listener*>(stream->data);
+      listener.lane->guard([&] {
+        if (listener.impl != nullptr) listener.impl->on_incoming(status);
       });
     });
   }
@@ -93,18 +81,13 @@ void TcpTransport::Impl::stop() {
   to_flush_.clear();
   to_read_.clear();
   downs_.clear();
-  if (handles_ == nullptr) return;
+  if (listener_ == nullptr) return;
   untrack_descriptor(listener_fd_);
   listener_fd_ = -1;  // uv_close closes it
-  Handles* const handles = std::exchange(handles_, nullptr);
-  handles->impl = nullptr;
-  const uv_close_cb closed = [](uv_handle_t* handle) {
-    auto* const owner = static_cast<Handles*>(handle->data);
-    if (--owner->open == 0) delete owner;
-  };
-  uv_close(reinterpret_cast<uv_handle_t*>(&handles->prepare), closed);
-  uv_close(reinterpret_cast<uv_handle_t*>(&handles->idle), closed);
-  uv_close(reinterpret_cast<uv_handle_t*>(&handles->listener), closed);
+  Listener* const listener = std::exchange(listener_, nullptr);
+  listener->impl = nullptr;
+  uv_close(reinterpret_cast<uv_handle_t*>(&listener->tcp),
+           [](uv_handle_t* handle) { delete static_cast<Listener*>(handle->data); });
 }
 
 // ---- peers ----
@@ -179,26 +162,37 @@ bool TcpTransport::Impl::is_up(base::NodeId id) const {
 
 // ---- the loop ----
 
-void TcpTransport::Impl::want_flush(Connection& connection) { to_flush_.push_back(connection.shared_from_this()); }
+void TcpTransport::Impl::want_flush(Connection& connection) {
+  to_flush_.push_back(connection.shared_from_this());
+  want_end_of_turn();
+}
 void TcpTransport::Impl::on_lingering(Connection& connection) {
   lingering_.erase(
       std::remove_if(lingering_.begin(), lingering_.end(), [](const auto& weak) { return weak.expired(); }),
       lingering_.end());
   lingering_.push_back(connection.weak_from_this());
 }
-void TcpTransport::Impl::want_reading(Connection& connection) { to_read_.push_back(connection.shared_from_this()); }
+void TcpTransport::Impl::want_reading(Connection& connection) {
+  to_read_.push_back(connection.shared_from_this());
+  want_end_of_turn();
+}
 
-// Everything that was queued in this turn of the loop leaves, one write per connection.
-void TcpTransport::Impl::before_poll() {
+void TcpTransport::Impl::want_end_of_turn() {
+  if (std::exchange(end_of_turn_wanted_, true)) return;
+  lane_.at_end_of_turn([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->end_of_turn();
+  });
+}
+
+// Everything that was queued in this turn of the loop leaves, one write per connection. A long frame goes on in the next turn.
+void TcpTransport::Impl::end_of_turn() {
+  end_of_turn_wanted_ = false;
   for (const auto& connection : std::exchange(to_read_, {})) connection->restart_reading();
+  flush();
+}
+
+void TcpTransport::Impl::flush() {
   for (const auto& connection : std::exchange(to_flush_, {})) connection->flush();
-  if (handles_ == nullptr) return;
-  if (to_flush_.empty()) {
-    uv_idle_stop(&handles_->idle);
-  } else {
-    uv_idle_start(&handles_->idle,
-                  [](uv_idle_t*) {});  // a long frame goes on in the next turn: do not wait in the poll
-  }
 }
 
 void TcpTransport::Impl::on_incoming(int status) {
@@ -207,7 +201,7 @@ void TcpTransport::Impl::on_incoming(int status) {
                   base::make_error(base::Code::kIo, std::string("cannot accept a connection: ") + uv_strerror(status)));
   auto tag = tag_digest();
   auto connection = Connection::accept(lane_, *this, Handshake::accept(identity(), tag ? *tag : Digest{}),
-                                       reinterpret_cast<uv_stream_t*>(&handles_->listener));
+                                       reinterpret_cast<uv_stream_t*>(&listener_->tcp));
   if (!connection) return report({}, connection.error());
   if (!tag) return (*connection)->close();
   if (greeting_.size() >= kGreetingMax) {
@@ -470,6 +464,7 @@ void TcpTransport::set_peers(const std::vector<base::PeerAddress>& peers) { impl
 bool TcpTransport::send(base::NodeId peer, base::Channel channel, base::SharedBytes frame) {
   return impl_->send(peer, channel, std::move(frame));
 }
+void TcpTransport::flush() { impl_->flush(); }
 void TcpTransport::disconnect(base::NodeId peer) { impl_->disconnect(peer); }
 
 void TcpTransport::stop() {

@@ -58,6 +58,7 @@ class TcpTransport final : public base::Transport {
   void set_peers(const std::vector<base::PeerAddress>& peers) override;
   bool send(base::NodeId peer, base::Channel channel, base::SharedBytes frame) override;
   // on_down follows from the loop, never inside the call; set_peers() tells of the peers it removes in the same way.
+  void flush() override;
   void disconnect(base::NodeId peer) override;
 
   // Closes everything; no callback comes any more. On the lane at once, from another thread it waits for the lane.

@@ -42,6 +42,7 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   void start(base::TransportHandler& handler);
   void set_peers(const std::vector<base::PeerAddress>& wanted);
   bool send(base::NodeId id, base::Channel channel, base::SharedBytes frame);
+  void flush();
   void disconnect(base::NodeId id);
   void stop();
   [[nodiscard]] bool is_up(base::NodeId id) const;
@@ -71,21 +72,19 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
     std::vector<std::pair<base::Channel, base::SharedBytes>> early;  // sent by the handler inside its on_up
     [[nodiscard]] bool idle() const { return !channels[0] && !channels[1]; }
   };
-  // The handles on the loop. Deletes itself when the last of them is closed; `impl` is null from stop() on.
-  struct Handles {
+  // The handle on the loop. Deletes itself when it is closed; `impl` is null from stop() on.
+  struct Listener {
     Impl* impl = nullptr;
     LoopLane* lane = nullptr;
-    uv_prepare_t prepare{};
-    uv_idle_t idle{};
-    uv_tcp_t listener{};
-    int open = 0;
+    uv_tcp_t tcp{};
   };
   struct Lookup;
 
   static std::size_t channel_slot(base::Channel channel) { return channel == base::Channel::kControl ? 0 : 1; }
   Peer* find(base::NodeId id);
   Peer* peer_of(const Connection& connection);
-  void before_poll();
+  void want_end_of_turn();
+  void end_of_turn();
   void on_incoming(int status);
   void tick();
   void check_silence(Peer& peer, base::Micros time);
@@ -116,13 +115,14 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   const TransportOptions options_;
   const std::string address_;
   int listener_fd_;
-  Handles* handles_ = nullptr;
+  Listener* listener_ = nullptr;
   base::TransportHandler* handler_ = nullptr;
   bool stopped_ = false;
   std::map<base::NodeId, Peer> peers_;
   std::vector<std::shared_ptr<Connection>> greeting_;  // accepted, not yet of a peer; oldest first
   std::vector<std::shared_ptr<Connection>> to_flush_;
   std::vector<std::shared_ptr<Connection>> to_read_;
+  bool end_of_turn_wanted_ = false;
   std::vector<std::weak_ptr<Connection>> lingering_;  // for stop()
   std::vector<base::NodeId> downs_;
   std::uint64_t next_session_ = 1;

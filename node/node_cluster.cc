@@ -360,6 +360,7 @@ void NodeImpl::on_forward(const Peer& peer, const Frame& frame) {
   take_forward(std::move(*forward), [this, to](const ForwardReply& reply) {
     const auto it = peers_.find(to.id);
     if (it == peers_.end() || it->second.member != to) return;  // it asks again when it is back
+    driver_->announce_commit();                                 // its caller waits until this is applied there
     send_frame(to.id, Channel::kData, FrameKind::kForwardReply, encode(reply));
   });
 }

@@ -1,4 +1,4 @@
-// vfs::Gate and the public calls: any thread, posted to the loop lane.
+// vfs::Gate and the public calls: any thread, posted to the loop lane. A caller that is going to wait helps the lane (ask()).
 #include <algorithm>
 #include <utility>
 
@@ -83,7 +83,7 @@ void NodeImpl::submit(vfs::Submission submission, std::function<void(Outcome)> d
         base::make_error(Code::kTooLarge, "the transaction does not fit into the log; it was not applied")));
     return;
   }
-  post([this, proposal = std::move(proposal)]() mutable { propose(std::move(proposal)); });
+  ask([this, proposal = std::move(proposal)]() mutable { propose(std::move(proposal)); });
 }
 
 void NodeImpl::propose(Proposal proposal) {
@@ -144,7 +144,7 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
     done(base::make_error(Code::kTooLarge, "database " + create.name + " is too large to be created in one log entry"));
     return;
   }
-  post([this, create = std::move(create), payload = std::move(payload), deadline, done = std::move(done)]() mutable {
+  ask([this, create = std::move(create), payload = std::move(payload), deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);
       return;
@@ -162,7 +162,7 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
 }
 
 void NodeImpl::drop_database(const std::string& name, Micros deadline, std::function<void(Status)> done) {
-  post([this, name, deadline, done = std::move(done)]() mutable {
+  ask([this, name, deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);
       return;
@@ -188,7 +188,7 @@ void NodeImpl::execute(const std::string& database, base::Bytes body, Micros dea
     post([error = valid.error(), done = std::move(done)] { done(error); });
     return;
   }
-  post([this, database, body = std::move(body), deadline, done = std::move(done)]() mutable {
+  ask([this, database, body = std::move(body), deadline, done = std::move(done)]() mutable {
     if (final_error_ || stopping_) {
       done(unavailable());
       return;
@@ -198,7 +198,7 @@ void NodeImpl::execute(const std::string& database, base::Bytes body, Micros dea
 }
 
 void NodeImpl::wait_applied(Index index, Micros deadline, std::function<void(Status)> done) {
-  post([this, index, deadline, done = std::move(done)]() mutable {
+  ask([this, index, deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);
     } else if (apply_->applied() >= index) {
@@ -210,7 +210,7 @@ void NodeImpl::wait_applied(Index index, Micros deadline, std::function<void(Sta
 }
 
 void NodeImpl::wait_healthy(Micros deadline, std::function<void(Status)> done) {
-  post([this, deadline, done = std::move(done)]() mutable {
+  ask([this, deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);
       return;
@@ -221,7 +221,7 @@ void NodeImpl::wait_healthy(Micros deadline, std::function<void(Status)> done) {
 }
 
 void NodeImpl::transfer_leader(base::NodeId to, Micros deadline, std::function<void(Result<base::NodeId>)> done) {
-  post([this, to, deadline, done = std::move(done)]() mutable {
+  ask([this, to, deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);
       return;
@@ -283,7 +283,7 @@ std::optional<DatabaseId> NodeImpl::database_id(const std::string& name) {
 // --- reads ---------------------------------------------------------------------------------------------------------------
 
 void NodeImpl::barrier(Micros deadline, std::function<void(Result<Index>)> done) {
-  post([this, deadline, done = std::move(done)]() mutable { try_barrier(deadline, std::move(done)); });
+  ask([this, deadline, done = std::move(done)]() mutable { try_barrier(deadline, std::move(done)); });
 }
 
 void NodeImpl::try_barrier(Micros deadline, std::function<void(Result<Index>)> done) {

@@ -175,6 +175,9 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
 void NodeImpl::make_driver() {
   Driver::Hooks hooks;
   hooks.send = [this](const raft::Message& message) { send_raft(message); };
+  hooks.flush = [this] {
+    if (transport_ != nullptr) transport_->flush();
+  };
   hooks.committed = [this](base::Entry entry) { on_committed(std::move(entry)); };
   hooks.read = [this](const raft::ReadResult& result) { on_read(result); };
   hooks.status_changed = [this] { role_changed(); };

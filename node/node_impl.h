@@ -132,6 +132,7 @@ class NodeImpl final : public Node {
 
   // node_impl.cc
   void post(base::Task task) { parts_.loop->post(std::move(task)); }
+  void ask(base::Task task) { parts_.loop->post_and_help(std::move(task)); }
   base::Status form_alone();
   void make_driver();
   void make_core(raft::Restored restored);

@@ -294,6 +294,8 @@ void Core::peer_up(Member member) {
   state_->send_heartbeat(member, *peer);
   state_->pump_due = true;
 }
+bool Core::commit_unannounced() const { return state_->commit_unannounced(); }
+void Core::announce_commit() { state_->announce_commit(); }
 bool Core::has_ready() const { return state_->has_ready(); }
 Ready Core::take_ready() { return state_->take_ready(); }
 Status Core::status() const { return state_->status(); }

@@ -186,6 +186,11 @@ class Core {
   // kKeepSuffix or kReset.
   void snapshot_installed(LogId id, Configuration configuration);
   void snapshot_failed();
+  // Leader: some follower has matching entries that it does not know to be committed. Appends and heartbeats say so in passing;
+  // announce_commit() sends heartbeats for it, now or as soon as a follower's entries match. How long to wait for an append that carries it
+  // is the driver's decision.
+  [[nodiscard]] bool commit_unannounced() const;
+  void announce_commit();
   // The transport lost or regained a member.
   void peer_down(Member member);
   void peer_up(Member member);

@@ -129,6 +129,7 @@ void Core::State::become_leader() {
   failed_campaigns = 0;
   heartbeat_elapsed = 0;
   own_term_committed = false;
+  announce_through = {};
   transfer_to = {};
   quorum_tick = now;
   snapshot_pending = {};

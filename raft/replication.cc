@@ -76,8 +76,20 @@ void Core::State::pump() {
   pump_due = false;
   for (auto& [member, peer] : peers) {
     pump_peer(member, peer);
-    if (peer.commit_sent < std::min(commit, peer.match)) send_heartbeat(member, peer);  // nothing else carried it
+    if (peer.commit_sent < std::min(announce_through, peer.match)) send_heartbeat(member, peer);
   }
+}
+
+bool Core::State::commit_unannounced() const {
+  return is_leader() && announce_through < commit && std::any_of(peers.begin(), peers.end(), [this](const auto& row) {
+           return row.second.commit_sent < std::min(commit, row.second.match);
+         });
+}
+
+void Core::State::announce_commit() {
+  if (!is_leader()) return;
+  announce_through = commit;
+  pump_due = true;
 }
 
 void Core::State::pump_peer(Member member, Progress& peer) {

@@ -73,6 +73,8 @@ struct Core::State {
   void match_advanced(Member member, Progress& peer, Index index);
   void maybe_commit();
   void pump();
+  [[nodiscard]] bool commit_unannounced() const;
+  void announce_commit();
   void pump_peer(Member member, Progress& peer);
   void send_entries(Member member, Progress& peer, std::vector<base::Entry> entries);
   std::vector<base::Entry> cached_entries(Index first) const;
@@ -172,6 +174,7 @@ struct Core::State {
   bool disk_stalled = false;
   std::optional<std::uint64_t> stall_moved;  // tick of the last move away from this disk
   bool pump_due = false;
+  Index announce_through;  // leader: followers hear of commits up to here without waiting for an append
   std::uint64_t read_token = 0;
 
   // Reads.

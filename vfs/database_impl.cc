@@ -166,7 +166,9 @@ base::Status DatabaseImpl::lock_writer_after(Connection& connection, base::LogId
 }
 
 void DatabaseImpl::unlock_writer(Connection& connection) {
-  const base::MutexLock lock(mutex_);
+  std::function<void(base::Status)> published_done;
+  base::Lane* const loop = params_.loop;
+  base::MutexLock lock(mutex_);
   if (holder_ != Holder::kConnection || writer_ != &connection) return;
   bool published = false;
   if (allowed_) {
@@ -186,10 +188,13 @@ void DatabaseImpl::unlock_writer(Connection& connection) {
     }
   }
   if (parked_ && parked_->job.id.index <= applied_.index) {
-    report<base::Status>(std::move(parked_->done), base::ok());
+    published_done = std::move(parked_->done);
     parked_.reset();
   }
   hand_over();
+  lock.unlock();
+  // Waking the loop's thread for this would only put it in the way of the next transaction.
+  if (published_done) loop->post_and_help([done = std::move(published_done)] { done(base::ok()); });
 }
 
 bool DatabaseImpl::lock_for_maintenance(base::Micros deadline) {

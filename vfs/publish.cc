@@ -59,10 +59,13 @@ void DatabaseImpl::run_publish(const Parked& parked) {
     const bool bytes_wrong = error.code == base::Code::kCorrupt || error.code == base::Code::kDiverged;
     status = named(bytes_wrong ? diverged(error.message) : error);
   }
-  const base::MutexLock lock(mutex_);
-  if (!status && status.error().code == base::Code::kDiverged) set_state(pages::ImageState::kDiverged, status.error().message);
-  hand_over();
-  report<base::Status>(parked.done, std::move(status));
+  base::Lane* const loop = params_.loop;
+  {
+    const base::MutexLock lock(mutex_);
+    if (!status && status.error().code == base::Code::kDiverged) set_state(pages::ImageState::kDiverged, status.error().message);
+    hand_over();
+  }
+  loop->post_and_help([done = parked.done, status = std::move(status)] { done(status); });
 }
 
 base::Status DatabaseImpl::apply(const pages::PublishJob& job) {

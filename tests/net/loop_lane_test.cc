@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <new>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/net/harness.h"
 
@@ -162,6 +165,166 @@ TEST(LoopLane, ExceptionOfATask_IsReportedAndTheLaneGoesOn) {
   });
   EXPECT_NE(what.get_future().get(), "");
   EXPECT_EQ(on_lane(*lane, [] { return 3; }), 3);
+}
+
+// ---- a waiting thread helps ----
+
+// The lane's thread waits in its poll when this returns, as nearly as can be seen from outside: it has nothing to do.
+void let_it_idle(net::LoopLane& lane) {
+  on_lane(lane, [] { return 0; });
+}
+
+// Helping is an offer: until the lane's thread waits it may decline, so that the task runs there.
+bool help_until_helped(net::LoopLane& lane, const std::function<void()>& inside) {
+  for (int attempt = 0; attempt < 100000; ++attempt) {
+    std::promise<bool> helped;
+    const auto caller = std::this_thread::get_id();
+    lane.post_and_help([&] {
+      const bool here = std::this_thread::get_id() == caller;
+      if (here) inside();
+      helped.set_value(here);
+    });
+    if (helped.get_future().get()) return true;
+  }
+  return false;
+}
+
+TEST(LoopLane, HelpedTask_RunsOnTheCallerWhichIsTheLaneMeanwhile) {
+  auto lane = start_lane();
+  sigset_t before;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  bool current = false;
+  bool blocked = false;
+  ASSERT_TRUE(help_until_helped(*lane, [&] {
+    current = lane->is_current();
+    sigset_t mask;
+    blocked = pthread_sigmask(SIG_SETMASK, nullptr, &mask) == 0 && sigismember(&mask, SIGTERM) == 1;
+  }));
+  EXPECT_TRUE(current);
+  EXPECT_TRUE(blocked);
+  EXPECT_FALSE(lane->is_current());
+  sigset_t after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  EXPECT_EQ(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
+}
+
+TEST(LoopLane, HelpersAndPosters_NeverTwoAtOnceEachTaskOnceInOrder) {
+  auto lane = start_lane();
+  constexpr int kThreads = 4;
+  constexpr int kPosts = 5000;
+  std::vector<int> next(kThreads, 0);  // the lane's
+  int out_of_order = 0;
+  std::atomic<int> inside{0};
+  std::atomic<int> overlaps{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kPosts; ++i) {
+        const auto task = [&, t, i] {
+          if (inside.fetch_add(1) != 0) ++overlaps;
+          if (next[static_cast<std::size_t>(t)]++ != i) ++out_of_order;
+          inside.fetch_sub(1);
+        };
+        if (t == 0) {
+          lane->post(task);
+        } else {
+          lane->post_and_help(task);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  lane->stop();
+  EXPECT_EQ(out_of_order, 0);
+  EXPECT_EQ(overlaps, 0);
+  for (const int count : next) EXPECT_EQ(count, kPosts);
+}
+
+// As callers do: one task at a time, then waiting for its end, or for its being dropped by a lane that stops.
+void ask(net::LoopLane& lane) {
+  auto done = std::make_shared<std::promise<void>>();
+  const auto answered = done->get_future();
+  lane.post_and_help([done = std::move(done)] { done->set_value(); });
+  answered.wait();
+}
+
+TEST(LoopLane, TimedTasks_RunWhileThreadsHelpWithoutPause) {
+  auto lane = start_lane();
+  std::atomic<bool> enough{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([&] {
+      while (!enough) ask(*lane);
+    });
+  for (int round = 0; round < 20; ++round) {
+    std::promise<void> fired;
+    lane->post_at(now() + base::kMillisecond, [&] { fired.set_value(); });
+    fired.get_future().get();
+  }
+  enough = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(LoopLane, TimedTaskOfAHelper_WakesTheThreadThatWaitsForLater) {
+  auto lane = start_lane();
+  lane->post_at(now() + 3600 * base::kSecond, [] {});
+  let_it_idle(*lane);
+  std::promise<void> fired;
+  ASSERT_TRUE(help_until_helped(*lane, [&] { lane->post_at(now() + base::kMillisecond, [&] { fired.set_value(); }); }));
+  fired.get_future().get();
+}
+
+TEST(LoopLane, SocketOfAHelper_IsWatched) {
+  auto lane = start_lane();
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+  std::promise<void> readable;
+  uv_poll_t poll;
+  poll.data = &readable;
+  ASSERT_TRUE(help_until_helped(*lane, [&] {
+    EXPECT_EQ(uv_poll_init(lane->loop(), &poll, pair[0]), 0);
+    EXPECT_EQ(uv_poll_start(&poll, UV_READABLE,
+                            [](uv_poll_t* handle, int, int) {
+                              static_cast<std::promise<void>*>(handle->data)->set_value();
+                              uv_poll_stop(handle);
+                            }),
+              0);
+  }));
+  EXPECT_EQ(::write(pair[1], "x", 1), 1);
+  readable.get_future().get();
+  on_lane(*lane, [&] { uv_close(reinterpret_cast<uv_handle_t*>(&poll), nullptr); });
+  lane->stop();
+  ::close(pair[0]);
+  ::close(pair[1]);
+}
+
+TEST(LoopLane, EndOfTurn_ComesAfterTheTasksOfTheTurnAlsoForAHelper) {
+  auto lane = start_lane();
+  std::vector<std::string> order;
+  ASSERT_TRUE(help_until_helped(*lane, [&] {
+    lane->at_end_of_turn([&] { order.push_back("end"); });
+    order.push_back("task");
+  }));
+  lane->stop();
+  EXPECT_EQ(order, (std::vector<std::string>{"task", "end"}));
+}
+
+TEST(LoopLane, Stop_UnderHelpersEndsAndDropsOnlyWhatComesLater) {
+  for (int round = 0; round < 50; ++round) {
+    auto lane = start_lane();
+    std::atomic<bool> enough{false};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 2; ++t)
+      threads.emplace_back([&] {
+        while (!enough) ask(*lane);
+      });
+    bool ran = false;
+    lane->post([&] { ran = true; });
+    lane->stop();
+    enough = true;
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_TRUE(ran);
+  }
 }
 
 }  // namespace

@@ -59,7 +59,8 @@ bool Cluster::drain(Node& node) {
   bool any = false;
   while (node.core && node.core->has_ready()) {
     raft::Ready ready = node.core->take_ready();
-    if (ready.empty()) break;
+    if (node.announces && node.core->commit_unannounced()) node.core->announce_commit();
+    if (ready.empty()) continue;
     any = true;
     for (raft::Message& message : ready.messages) send(node, std::move(message));
     if (ready.persist) node.jobs.push_back(std::move(*ready.persist));
