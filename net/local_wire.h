@@ -19,7 +19,7 @@ inline constexpr std::size_t kLocalHeaderSize = 16;
 enum class LocalKind : std::uint8_t {
   kRequest = 1,
   kReply = 2,
-  kError = 4,  // base/error_bytes.h; the connection may end after it. 3 was an error without SQLite's code: never again
+  kError = 4,  // base/error_bytes.h; the connection may end after it. 3 is not used again (FORMATS.md)
 };
 
 inline constexpr std::size_t kLocalRequestMax = std::size_t{16} << 20;

@@ -1,4 +1,4 @@
-// Wire formats between nodes (hello.h draws them).
+// Wire formats between nodes (docs/FORMATS.md, "Node frames").
 #include "node/hello.h"
 
 #include <algorithm>
