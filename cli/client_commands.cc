@@ -1,10 +1,10 @@
-// status, exec, bootstrap: requests to the owner of the data directory over <data_dir>/sock (ext/service.h).
+// status, exec, bootstrap: requests to the owner of the data directory over <data_dir>/sock (ext/call.h).
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "exec/request.h"
-#include "ext/service.h"
+#include "ext/call.h"
 #include "net/local_client.h"
 
 namespace cli {
@@ -18,12 +18,9 @@ constexpr long kDefaultTimeoutMs = 10'000;
 constexpr long kTimeoutMsMax = 24L * 3600 * 1000;
 constexpr long kGraceMs = 5'000;
 
-Result<Bytes> ask(const node::Config& config, ext::Op op, base::ByteView arguments, long timeout_ms) {
-  base::Writer request;
-  request.u8(static_cast<std::uint8_t>(op));
-  request.raw(arguments);
+Result<Bytes> ask(const node::Config& config, const ext::Call& call, long timeout_ms) {
   HQL_ASSIGN(client, net::LocalClient::connect(config.data_dir + "/sock", timeout_ms + kGraceMs));
-  return client->call(request.view(), timeout_ms + kGraceMs);
+  return client->call(encode(call), timeout_ms + kGraceMs);
 }
 
 std::string shown(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
@@ -66,12 +63,11 @@ int run_status(const Parsed& parsed) {
   if (parsed.has("wait")) {
     if (parsed.get("wait") != "healthy")
       return usage_error(*parsed.command, "--wait \"" + parsed.get("wait") + "\": expected \"healthy\"");
-    base::Writer out;
-    out.u32(static_cast<std::uint32_t>(timeout));
-    const auto healthy = ask(*config, ext::Op::kWaitHealthy, out.view(), timeout);
+    const auto timeout_ms = static_cast<std::uint32_t>(timeout);
+    const auto healthy = ask(*config, {.op = ext::Op::kWaitHealthy, .timeout_ms = timeout_ms}, timeout);
     if (!healthy) return report(healthy.error());
   }
-  const auto reply = ask(*config, ext::Op::kStatus, {}, timeout);
+  const auto reply = ask(*config, {ext::Op::kStatus}, timeout);
   if (!reply) return report(reply.error());
   const Json status = Json::parse(base::text_of(*reply), nullptr, false);
   if (!status.is_object())
@@ -98,16 +94,14 @@ int run_exec(const Parsed& parsed) {
   if (!config) return report(config.error());
   const long timeout = parsed.number("timeout", config->commit_timeout_ms, 1, kTimeoutMsMax);
   const auto kind = parsed.has("json") ? exec::RequestKind::kReturning : exec::RequestKind::kExecute;
-  base::Writer out;
-  out.text(parsed.get("db", config->filename_db));
-  out.u32(static_cast<std::uint32_t>(timeout));
-  out.blob(exec::encode(exec::Request{kind, 0, 0, {{parsed.words[0], {}}}}));
-  const auto reply = ask(*config, ext::Op::kExecute, out.view(), timeout);
+  const exec::Request request{kind, 0, 0, {{parsed.words[0], {}}}};
+  const ext::Call execute{.op = ext::Op::kExecute,
+                          .text = parsed.get("db", config->filename_db),
+                          .timeout_ms = static_cast<std::uint32_t>(timeout),
+                          .request = exec::encode(request)};
+  const auto reply = ask(*config, execute, timeout);
   if (!reply) return report(reply.error());
-  base::Reader in(*reply);
-  in.u64();
-  in.u8();
-  const auto answer = exec::decode_answer(in.blob());
+  const auto answer = ext::answer_in(*reply, request);
   if (!answer) return report(answer.error());
   if (parsed.has("json")) {
     std::printf("%s\n", answer->json.c_str());
@@ -124,7 +118,7 @@ int run_bootstrap(const Parsed& parsed) {
         "nodes form their cluster by themselves once all of them run; --force forms it without the missing ones");
   const auto config = load_config(parsed);
   if (!config) return report(config.error());
-  const auto reply = ask(*config, ext::Op::kBootstrap, {}, kDefaultTimeoutMs);
+  const auto reply = ask(*config, {ext::Op::kBootstrap}, kDefaultTimeoutMs);
   if (!reply) return report(reply.error());
   std::printf("cluster formed\n");
   return kOk;

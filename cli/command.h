@@ -50,7 +50,7 @@ struct Parsed {
 };
 
 const std::vector<Command>& commands();
-// Prints "hiqlite: HQL_X: text" to standard error; the exit code of the error.
+// Prints "hiqlite: HQL_X: text", or SQLite's "text (extended code)", to standard error; the exit code of the error.
 int report(const base::Error& error);
 int usage_error(const Command& command, const std::string& text);
 // -c FILE, else HQL_CONFIG, else ./hiqlite.toml, else defaults; --data-dir overrides.

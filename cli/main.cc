@@ -230,7 +230,9 @@ long Parsed::number(const std::string& name, long fallback, long low, long high)
 }
 
 int report(const base::Error& error) {
-  std::fprintf(stderr, "%s\n", base::to_string(error).c_str());
+  // SQLite's own error with its code behind it, as sqlite3 prints it.
+  const std::string code = error.sqlite_code != 0 ? " (" + std::to_string(error.sqlite_code) + ")" : "";
+  std::fprintf(stderr, "%s%s\n", base::to_string(error).c_str(), code.c_str());
   return exit_code(error.code);
 }
 

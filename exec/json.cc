@@ -106,17 +106,6 @@ void append_row(std::string& out, sqlite3_stmt* statement) {
   out += '}';
 }
 
-base::Result<std::vector<Value>> values_of_json(const std::string& text) {
-  const Json json = Json::parse(text, nullptr, false);
-  if (!json.is_array()) return argument("expected a JSON array of values, got " + text.substr(0, 60));
-  std::vector<Value> values;
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    HQL_ASSIGN(value, value_of(json[i], "[" + std::to_string(i) + "]"));
-    values.push_back(std::move(value));
-  }
-  return values;
-}
-
 base::Result<std::vector<Statement>> statements_of_json(const std::string& text) {
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_array() || json.empty())

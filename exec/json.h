@@ -18,7 +18,5 @@ void append_text(std::string& out, std::string_view text);
 std::string base64(base::ByteView bytes);
 // `[["sql", p, ...], ...]` or `["sql", ...]` -> statements (hql_txn). kArgument naming the element.
 base::Result<std::vector<Statement>> statements_of_json(const std::string& text);
-// `[p, ...]` -> values. kArgument.
-base::Result<std::vector<Value>> values_of_json(const std::string& text);
 
 }  // namespace exec

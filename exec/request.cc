@@ -1,9 +1,4 @@
-// Codec of requests and answers.
-//
-// request:  | 1: version u8 | 1: kind u8 | 4: timeout_ms u32 | 1: foreign_keys u8 (0, 1) | varint statements | statement ... |
-// statement:| u32 length, sql | varint parameters | value ... |
-// value:    | tag u8: 0 NULL, 1 INTEGER (8 bytes), 2 REAL (8 bytes IEEE-754), 3 TEXT, 4 BLOB (u32 length, bytes) |
-// answer:   | 1: version u8 | 8: rows changed | 8: last rowid | u32 length, json |                  all little-endian
+// Codec of requests and answers (docs/FORMATS.md, "Requests").
 #include "exec/request.h"
 
 #include <bit>

@@ -20,23 +20,16 @@ constexpr std::uint32_t kQuickMs = 5'000;
 
 sqlite3* db_of(sqlite3_context* context) { return sqlite3_context_db_handle(context); }
 
-base::Bytes number_and_timeout(std::uint64_t number, std::uint32_t timeout_ms) {
-  base::Writer out;
-  out.u64(number);
-  out.u32(timeout_ms);
-  return out.take();
+// One request whose reply is a number, as the function's result.
+Status give_number(sqlite3_context* context, const Call& request, std::uint32_t timeout_ms) {
+  HQL_ASSIGN(reply, call(db_of(context), request, timeout_ms));
+  HQL_ASSIGN(number, decode_number(reply));
+  sqlite3_result_int64(context, static_cast<std::int64_t>(number));
+  return {};
 }
-
-base::Bytes only_timeout(std::uint32_t timeout_ms) {
-  base::Writer out;
-  out.u32(timeout_ms);
-  return out.take();
-}
-
-std::int64_t number_in(const base::Bytes& reply) { return static_cast<std::int64_t>(base::Reader(reply).u64()); }
 
 base::Result<Json> status_of(sqlite3* db) {
-  HQL_ASSIGN(reply, call(db, Op::kStatus, {}, kQuickMs));
+  HQL_ASSIGN(reply, call(db, {Op::kStatus}, kQuickMs));
   Json json = Json::parse(base::text_of(reply), nullptr, false);
   if (!json.is_object()) return base::make_error(Code::kProtocol, "the node's status is not a JSON object");
   return json;
@@ -76,7 +69,7 @@ void fn_wait_healthy(sqlite3_context* context, int count, sqlite3_value** values
     const Arguments arguments("hql_wait_healthy", count, values);
     HQL_TRY(arguments.expect(0, 1, "hql_wait_healthy([ms])"));
     HQL_ASSIGN(timeout, arguments.milliseconds(0, "ms", kHealthyMs));
-    HQL_TRY(call(db_of(context), Op::kWaitHealthy, only_timeout(timeout), timeout));
+    HQL_TRY(call(db_of(context), {.op = Op::kWaitHealthy, .timeout_ms = timeout}, timeout));
     sqlite3_result_int(context, 1);
     return {};
   });
@@ -162,9 +155,7 @@ void fn_transfer_leader(sqlite3_context* context, int count, sqlite3_value** val
       HQL_ASSIGN(id, arguments.integer(0, "id", 1, 65535));
       to = static_cast<std::uint64_t>(id);
     }
-    HQL_ASSIGN(reply, call(db_of(context), Op::kTransfer, number_and_timeout(to, kHealthyMs), kHealthyMs));
-    sqlite3_result_int64(context, number_in(reply));
-    return {};
+    return give_number(context, {.op = Op::kTransfer, .number = to, .timeout_ms = kHealthyMs}, kHealthyMs);
   });
 }
 
@@ -185,8 +176,8 @@ void fn_wait_index(sqlite3_context* context, int count, sqlite3_value** values) 
     HQL_TRY(arguments.expect(1, 2, "hql_wait_index(index[,ms])"));
     HQL_ASSIGN(index, arguments.integer(0, "index", 0, INT64_MAX));
     HQL_ASSIGN(timeout, arguments.milliseconds(1, "ms", kHealthyMs));
-    HQL_TRY(
-        call(db_of(context), Op::kWaitIndex, number_and_timeout(static_cast<std::uint64_t>(index), timeout), timeout));
+    const auto number = static_cast<std::uint64_t>(index);
+    HQL_TRY(call(db_of(context), {.op = Op::kWaitIndex, .number = number, .timeout_ms = timeout}, timeout));
     sqlite3_result_int64(context, index);
     return {};
   });
@@ -204,19 +195,13 @@ void fn_barrier(sqlite3_context* context, int count, sqlite3_value** values) noe
                                                      "\" is not supported; use 'linearizable'");
     }
     const auto timeout = static_cast<std::uint32_t>(config_of(db_of(context)).commit_timeout_ms);
-    HQL_ASSIGN(reply, call(db_of(context), Op::kBarrier, only_timeout(timeout), timeout));
-    sqlite3_result_int64(context, number_in(reply));
-    return {};
+    return give_number(context, {.op = Op::kBarrier, .timeout_ms = timeout}, timeout);
   });
 }
 
 // hql_snapshot() -> index: SQLite's own files of this node are durable up to here
 void fn_snapshot(sqlite3_context* context, int, sqlite3_value**) noexcept {
-  guarded(context, [&]() -> Status {
-    HQL_ASSIGN(reply, call(db_of(context), Op::kSnapshot, {}, kHealthyMs));
-    sqlite3_result_int64(context, number_in(reply));
-    return {};
-  });
+  guarded(context, [&] { return give_number(context, {Op::kSnapshot}, kHealthyMs); });
 }
 
 // hql_compact([keep]) -> purged index
@@ -229,11 +214,7 @@ void fn_compact(sqlite3_context* context, int count, sqlite3_value** values) noe
       HQL_ASSIGN(given, arguments.integer(0, "keep", 0, INT64_MAX));
       keep = given;
     }
-    base::Writer out;
-    out.u64(static_cast<std::uint64_t>(keep));
-    HQL_ASSIGN(reply, call(db_of(context), Op::kCompact, out.view(), kHealthyMs));
-    sqlite3_result_int64(context, number_in(reply));
-    return {};
+    return give_number(context, {.op = Op::kCompact, .number = static_cast<std::uint64_t>(keep)}, kHealthyMs);
   });
 }
 

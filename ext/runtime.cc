@@ -13,6 +13,7 @@
 #include "base/posix_env.h"
 #include "ext/lifecycle.h"
 #include "ext/owned_node.h"
+#include "ext/service.h"
 #include "net/local_client.h"
 #include "vfs/shim.h"
 
@@ -230,21 +231,17 @@ void stop_all_nodes() {
 }
 
 Status attach_to_owner(const std::string& data_dir) {
-  base::Writer out;
-  out.u8(static_cast<std::uint8_t>(Op::kStatus));
-  HQL_TRY(call_attached(data_dir, out.view(), kAnswerGraceMs));
+  HQL_TRY(call_attached(data_dir, encode(Call{Op::kStatus}), kAnswerGraceMs));
   Table& all = table();
   const base::MutexLock lock(all.mutex);
   all.attached = data_dir;
   return {};
 }
 
-Result<Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t timeout_ms) {
+Result<Bytes> call(sqlite3* db, const Call& request, std::uint32_t timeout_ms) {
   HQL_TRY(check_process());
-  base::Writer request;
-  request.u8(static_cast<std::uint8_t>(op));
-  request.raw(arguments);
-  if (const Owned owned = owned_of(db)) return call_owned(owned, op, request.take(), timeout_ms);
+  const Bytes bytes = encode(request);
+  if (const Owned owned = owned_of(db)) return call_owned(owned, request.op, bytes, timeout_ms);
   std::string data_dir;
   {
     Table& all = table();
@@ -252,7 +249,7 @@ Result<Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t t
     data_dir = all.attached;
   }
   if (data_dir.empty()) return not_started();
-  return call_attached(data_dir, request.view(), timeout_ms + kAnswerGraceMs);
+  return call_attached(data_dir, bytes, timeout_ms + kAnswerGraceMs);
 }
 
 std::optional<base::NodeId> node_of(sqlite3* db) {

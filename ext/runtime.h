@@ -9,7 +9,8 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/sqlite.h"
-#include "ext/service.h"
+#include "ext/call.h"
+#include "node/config.h"
 
 namespace ext {
 
@@ -25,7 +26,7 @@ base::Status attach_to_owner(const std::string& data_dir);
 
 // One request to the node that `db` means (its main database's node, else the last one started, else the attached owner).
 // Waits at most `timeout_ms` plus a grace for the answer. kNotStarted, and whatever the operation may say.
-base::Result<base::Bytes> call(sqlite3* db, Op op, base::ByteView arguments, std::uint32_t timeout_ms);
+base::Result<base::Bytes> call(sqlite3* db, const Call& request, std::uint32_t timeout_ms);
 // That node, when it is one of this process.
 std::optional<base::NodeId> node_of(sqlite3* db);
 // The configuration of that node; for defaults (filename_db, commit_timeout_ms). Defaults when attached.

@@ -17,17 +17,11 @@ base::Micros deadline_in(node::Node& node, std::uint32_t timeout_ms) {
 
 Bytes text_bytes(const std::string& text) { return base::copy_of(base::view_of(text)); }
 
-Bytes number_bytes(std::uint64_t number) {
-  base::Writer out;
-  out.u64(number);
-  return out.take();
-}
-
 template <class T>
 std::function<void(Result<T>)> numbered(Answered done) {
   return [done = std::move(done)](Result<T> result) {
     if (!result) return done(result.error());
-    done(number_bytes(result->value));
+    done(encode_number(result->value));
   };
 }
 
@@ -58,78 +52,40 @@ std::string config_json(const node::Config& config) {
 }  // namespace
 
 void serve(node::Node& node, base::ByteView request, Answered done) {
-  base::Reader in(request);
-  const std::uint8_t op = in.u8();
-  const auto malformed = [&] {
-    done(base::make_error(base::Code::kProtocol, "malformed request (operation " + std::to_string(op) +
-                                                     "): use the program and the library of one version"));
-  };
-  if (!in.ok() || op == 0 || op > kOpLast) return malformed();
-  switch (static_cast<Op>(op)) {
+  auto call = decode_call(request);
+  if (!call) return done(call.error());
+  const base::Micros deadline = deadline_in(node, call->timeout_ms);
+  switch (call->op) {
     case Op::kStatus:
       return done(text_bytes(status_json(node.status(), node.config())));
-    case Op::kExecute: {
-      const std::string database = in.text();
-      const std::uint32_t timeout_ms = in.u32();
-      Bytes body = base::copy_of(in.blob());
-      if (!in.at_end()) return malformed();
-      node.execute(database, std::move(body), deadline_in(node, timeout_ms),
-                   [done = std::move(done)](Result<node::ExecuteReply> reply) {
-                     if (!reply) return done(reply.error());
-                     base::Writer out;
-                     out.u64(reply->committed.index.value);
-                     out.u8(reply->rows_lost ? 1 : 0);
-                     out.blob(reply->body);
-                     done(out.take());
-                   });
-      return;
-    }
-    case Op::kWaitHealthy: {
-      const std::uint32_t timeout_ms = in.u32();
-      if (!in.at_end()) return malformed();
-      return node.wait_healthy(deadline_in(node, timeout_ms), plain(std::move(done)));
-    }
-    case Op::kTransfer: {
-      const base::NodeId to(in.u64());
-      const std::uint32_t timeout_ms = in.u32();
-      if (!in.at_end()) return malformed();
-      return node.transfer_leader(to, deadline_in(node, timeout_ms), numbered<base::NodeId>(std::move(done)));
-    }
-    case Op::kDrop: {
-      const std::string name = in.text();
-      const std::uint32_t timeout_ms = in.u32();
-      if (!in.at_end()) return malformed();
-      return node.drop_database(name, deadline_in(node, timeout_ms), plain(std::move(done)));
-    }
-    case Op::kBarrier: {
-      const std::uint32_t timeout_ms = in.u32();
-      if (!in.at_end()) return malformed();
-      return node.barrier(deadline_in(node, timeout_ms), numbered<base::Index>(std::move(done)));
-    }
-    case Op::kWaitIndex: {
-      const base::Index index(in.u64());
-      const std::uint32_t timeout_ms = in.u32();
-      if (!in.at_end()) return malformed();
-      return node.wait_applied(index, deadline_in(node, timeout_ms), plain(std::move(done)));
-    }
+    case Op::kExecute:
+      return node.execute(call->text, std::move(call->request), deadline,
+                          [done = std::move(done)](Result<node::ExecuteReply> reply) {
+                            if (!reply) return done(reply.error());
+                            done(encode(Executed{reply->committed.index, reply->rows_lost, std::move(reply->body)}));
+                          });
+    case Op::kWaitHealthy:
+      return node.wait_healthy(deadline, plain(std::move(done)));
+    case Op::kTransfer:
+      return node.transfer_leader(base::NodeId(call->number), deadline, numbered<base::NodeId>(std::move(done)));
+    case Op::kDrop:
+      return node.drop_database(call->text, deadline, plain(std::move(done)));
+    case Op::kBarrier:
+      return node.barrier(deadline, numbered<base::Index>(std::move(done)));
+    case Op::kWaitIndex:
+      return node.wait_applied(base::Index(call->number), deadline, plain(std::move(done)));
     case Op::kSnapshot:
       return node.snapshot(numbered<base::Index>(std::move(done)));
-    case Op::kCompact: {
-      const std::uint64_t keep = in.u64();
-      if (!in.at_end()) return malformed();
-      return node.compact(keep, numbered<base::Index>(std::move(done)));
-    }
+    case Op::kCompact:
+      return node.compact(call->number, numbered<base::Index>(std::move(done)));
     case Op::kBootstrap:
       return node.force_bootstrap(plain(std::move(done)));
     case Op::kRaft:
       return done(text_bytes(raft_json(node.raft_status())));
     case Op::kConfig:
       return done(text_bytes(config_json(node.config())));
-    case Op::kEvents: {
-      const std::uint64_t since = in.u64();
-      if (!in.at_end()) return malformed();
-      return done(text_bytes(events_json(node.events(since))));
-    }
+    case Op::kEvents:
+      return done(text_bytes(events_json(node.events(call->number))));
   }
 }
 

@@ -135,9 +135,8 @@ int x_filter(sqlite3_vtab_cursor* raw, int index, const char*, int, sqlite3_valu
     const auto& table = *reinterpret_cast<Table*>(raw->pVtab);
     cursor.at = 0;
     cursor.since = index == 1 ? sqlite3_value_int64(values[0]) : 0;
-    base::Writer out;
-    if (table.set->argument) out.u64(static_cast<std::uint64_t>(std::max<sqlite3_int64>(0, cursor.since)));
-    const auto reply = call(table.db, table.set->op, out.view(), kQuickMs);
+    const auto since = static_cast<std::uint64_t>(std::max<sqlite3_int64>(0, cursor.since));
+    const auto reply = call(table.db, {.op = table.set->op, .number = since}, kQuickMs);
     if (!reply) return set_error(raw->pVtab, reply.error());
     Json json = Json::parse(base::text_of(*reply), nullptr, false);
     if (table.set->array != nullptr && json.is_object()) json = json[table.set->array];

@@ -88,19 +88,9 @@ Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   request.timeout_ms = options.timeout_ms;
   const std::uint32_t timeout =
       options.timeout_ms != 0 ? options.timeout_ms : static_cast<std::uint32_t>(config.commit_timeout_ms);
-  base::Writer out;
-  out.text(database);
-  out.u32(timeout);
-  out.blob(exec::encode(request));
-  HQL_ASSIGN(reply, call(db, Op::kExecute, out.view(), timeout));
-  base::Reader in(reply);
-  in.u64();  // the committed index: hql_last_index() covers it, the node has applied it
-  const bool rows_lost = in.u8() != 0;
-  HQL_ASSIGN(answer, exec::decode_answer(in.blob()));
-  if (rows_lost && exec::returns_rows(request) && answer.json.empty())
-    return base::make_error(Code::kCommitted,
-                            "committed, but its rows are not available: the leader that ran it has gone");
-  return answer;
+  const Call execute{.op = Op::kExecute, .text = database, .timeout_ms = timeout, .request = exec::encode(request)};
+  HQL_ASSIGN(reply, call(db, execute, timeout));
+  return answer_in(reply, request);
 }
 
 // hql_execute(sql, ...) -> rows changed
@@ -170,10 +160,7 @@ void fn_drop_database(sqlite3_context* context, int count, sqlite3_value** value
     const Arguments arguments("hql_drop_database", count, values);
     HQL_ASSIGN(name, arguments.text(0, "name"));
     const auto timeout = static_cast<std::uint32_t>(config_of(sqlite3_context_db_handle(context)).commit_timeout_ms);
-    base::Writer out;
-    out.text(name);
-    out.u32(timeout);
-    HQL_TRY(call(sqlite3_context_db_handle(context), Op::kDrop, out.view(), timeout));
+    HQL_TRY(call(sqlite3_context_db_handle(context), {.op = Op::kDrop, .text = name, .timeout_ms = timeout}, timeout));
     sqlite3_result_int(context, 1);
     return {};
   });

@@ -20,7 +20,26 @@ HandshakeFailure noise(std::string text) {
   return {Refusal::kMalformed, std::move(text), HandshakeFailure::Tell::kNobody};
 }
 
+base::ByteView secret_bytes(std::string_view secret) { return base::view_of(secret.empty() ? kPublicSecret : secret); }
+
 }  // namespace
+
+base::Result<Digest> make_proof(std::string_view secret, base::ByteView greetings, Role prover) {
+  HQL_ASSIGN(key, derive_key(secret_bytes(secret), {}, kProofInfo));
+  base::Writer covered;
+  covered.u8(prover == Role::kDialler ? 'D' : 'A');
+  covered.raw(greetings);
+  return hmac_sha256(key, covered.view());
+}
+
+base::Result<FrameSeal> make_seal(std::string_view secret, base::ByteView greetings, Role sender) {
+  if (secret.empty()) return FrameSeal::with_crc();
+  HQL_ASSIGN(salt, sha256(greetings));
+  HQL_ASSIGN(key, derive_key(secret_bytes(secret), salt,
+                             sender == Role::kDialler ? "hiqlite wire 1 dialler to acceptor"
+                                                      : "hiqlite wire 1 acceptor to dialler"));
+  return FrameSeal::with_key(key);
+}
 
 Handshake::Handshake(const Identity& self, const Digest& cluster_tag, Role role) : self_(self), role_(role) {
   own_.version = self.version;
@@ -151,8 +170,7 @@ std::optional<HandshakeFailure> Handshake::on_challenge(base::ByteView payload) 
 }
 
 std::optional<HandshakeFailure> Handshake::on_proof(base::ByteView payload) {
-  const Role other = role_ == Role::kDialler ? Role::kAcceptor : Role::kDialler;
-  auto expected = proof_of(other);
+  auto expected = make_proof(self_.secret, transcript_, other());
   if (!expected) return fail(Refusal::kInternal, expected.error().message);
   if (!equal_secret(*expected, payload)) {
     return fail(Refusal::kSecret, "`secret_raft` of the nodes " + std::to_string(self_.id.value) + " and " +
@@ -166,37 +184,20 @@ std::optional<HandshakeFailure> Handshake::on_proof(base::ByteView payload) {
 }
 
 std::optional<HandshakeFailure> Handshake::send_proof() {
-  auto proof = proof_of(role_);
+  auto proof = make_proof(self_.secret, transcript_, role_);
   if (!proof) return fail(Refusal::kInternal, proof.error().message);
   send(FrameKind::kProof, *proof);
   return {};
 }
 
-base::Bytes Handshake::secret_bytes() const {
-  return base::copy_of(base::view_of(self_.secret.empty() ? kPublicSecret : std::string_view(self_.secret)));
-}
-
-base::Result<Digest> Handshake::proof_of(Role role) const {
-  HQL_ASSIGN(key, derive_key(secret_bytes(), {}, kProofInfo));
-  base::Writer covered;
-  covered.u8(role == Role::kDialler ? 'D' : 'A');
-  covered.raw(transcript_);
-  return hmac_sha256(key, covered.view());
-}
-
-base::Result<FrameSeal> Handshake::make_seal(Role sender) const {
+base::Result<FrameSeal> Handshake::make_send_seal() const {
   CHECK(done());
-  if (own_.mode == Mode::kCrc) return FrameSeal::with_crc();
-  HQL_ASSIGN(salt, sha256(transcript_));
-  HQL_ASSIGN(key, derive_key(secret_bytes(), salt,
-                             sender == Role::kDialler ? "hiqlite wire 1 dialler to acceptor"
-                                                      : "hiqlite wire 1 acceptor to dialler"));
-  return FrameSeal::with_key(key);
+  return make_seal(self_.secret, transcript_, role_);
 }
 
-base::Result<FrameSeal> Handshake::make_send_seal() const { return make_seal(role_); }
 base::Result<FrameSeal> Handshake::make_receive_seal() const {
-  return make_seal(role_ == Role::kDialler ? Role::kAcceptor : Role::kDialler);
+  CHECK(done());
+  return make_seal(self_.secret, transcript_, other());
 }
 
 }  // namespace net

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -36,6 +37,11 @@ struct Identity {
   std::uint16_t version = 0;
   std::string secret;  // empty: Mode::kCrc
 };
+
+enum class Role : std::uint8_t { kDialler, kAcceptor };
+// What either side proves and seals with; `secret` may be empty, `greetings` are both, the dialler's first. Errors: kInternal.
+base::Result<Digest> make_proof(std::string_view secret, base::ByteView greetings, Role prover);
+base::Result<FrameSeal> make_seal(std::string_view secret, base::ByteView greetings, Role sender);
 
 struct HandshakeFailure {
   Refusal refusal = Refusal::kInternal;
@@ -71,7 +77,6 @@ class Handshake {
   [[nodiscard]] std::uint64_t session() const { return own_.session; }
 
  private:
-  enum class Role : std::uint8_t { kDialler, kAcceptor };
   enum class State : std::uint8_t { kIdle, kAwaitStart, kAwaitChallenge, kAwaitProof, kDone };
 
   Handshake(const Identity& self, const Digest& cluster_tag, Role role);
@@ -79,9 +84,7 @@ class Handshake {
   std::optional<HandshakeFailure> on_challenge(base::ByteView payload);
   std::optional<HandshakeFailure> on_proof(base::ByteView payload);
   std::optional<HandshakeFailure> check_greeting(base::ByteView payload);
-  base::Result<Digest> proof_of(Role role) const;
-  base::Result<FrameSeal> make_seal(Role sender) const;
-  [[nodiscard]] base::Bytes secret_bytes() const;
+  [[nodiscard]] Role other() const { return role_ == Role::kDialler ? Role::kAcceptor : Role::kDialler; }
   std::optional<HandshakeFailure> send_proof();
   void send(FrameKind kind, base::ByteView payload);
 

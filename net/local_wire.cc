@@ -10,11 +10,17 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/error_bytes.h"
 
 namespace net {
 namespace {
 
 constexpr std::size_t kPathMax = sizeof(sockaddr_un{}.sun_path) - 1;
+
+base::Error malformed() {
+  return base::make_error(base::Code::kProtocol,
+                          "malformed bytes on the local socket: use the program and the library of one version");
+}
 
 }  // namespace
 
@@ -28,27 +34,23 @@ std::array<std::byte, kLocalHeaderSize> encode_header(const LocalHeader& header)
 
 base::Result<LocalHeader> decode_local_header(base::ByteView bytes) {
   CHECK(bytes.size() >= kLocalHeaderSize);
-  const auto kind = std::to_integer<std::uint8_t>(bytes[4]);
-  const bool known =
-      kind >= static_cast<std::uint8_t>(LocalKind::kRequest) && kind <= static_cast<std::uint8_t>(LocalKind::kError);
+  const auto kind = static_cast<LocalKind>(bytes[4]);
+  const bool known = kind == LocalKind::kRequest || kind == LocalKind::kReply || kind == LocalKind::kError;
   const bool reserved_zero = (base::load_u32(&bytes[4]) >> 8) == 0;
-  if (!known || !reserved_zero) return base::make_error(base::Code::kProtocol, "malformed bytes on the local socket");
-  return LocalHeader{base::load_u32(bytes.data()), static_cast<LocalKind>(kind), base::load_u64(&bytes[8])};
+  if (!known || !reserved_zero) return malformed();
+  return LocalHeader{base::load_u32(bytes.data()), kind, base::load_u64(&bytes[8])};
 }
 
 base::Bytes encode_error(const base::Error& error) {
   base::Writer out;
-  out.u8(static_cast<std::uint8_t>(error.code));
-  out.raw(base::view_of(error.message));
+  base::write_error(out, error);
   return out.take();
 }
 
 base::Error decode_error(base::ByteView bytes) {
   base::Reader in(bytes);
-  const std::uint8_t code = in.u8();
-  if (!in.ok() || code >= base::code_count())
-    return base::make_error(base::Code::kProtocol, "malformed error on the local socket");
-  return base::make_error(static_cast<base::Code>(code), std::string(base::text_of(in.raw(in.remaining()))));
+  base::Error error = base::read_error(in);
+  return in.at_end() ? error : malformed();
 }
 
 base::Result<SocketPath> SocketPath::open(const std::string& path) {

@@ -19,7 +19,7 @@ inline constexpr std::size_t kLocalHeaderSize = 16;
 enum class LocalKind : std::uint8_t {
   kRequest = 1,
   kReply = 2,
-  kError = 3,  // code number u8 (base::Code's position), text; the connection may end after it
+  kError = 4,  // base/error_bytes.h; the connection may end after it. 3 is not used again (FORMATS.md)
 };
 
 inline constexpr std::size_t kLocalRequestMax = std::size_t{16} << 20;
@@ -35,6 +35,7 @@ std::array<std::byte, kLocalHeaderSize> encode_header(const LocalHeader& header)
 base::Result<LocalHeader> decode_local_header(base::ByteView bytes);
 
 base::Bytes encode_error(const base::Error& error);
+// The error that was sent; kProtocol when the bytes are none.
 base::Error decode_error(base::ByteView bytes);
 
 // A path for bind(2) and connect(2), whose sun_path holds 107 characters: a longer path is reached through an open

@@ -38,9 +38,10 @@ base::Result<BootstrapMessage> decode_bootstrap(base::ByteView body) {
   message.ballot = read_ballot(in);
   message.promise = read_ballot(in);
   message.cluster = read_ballot(in);
-  message.committed = in.u8() != 0;
+  const std::uint8_t committed = in.u8();
+  message.committed = committed == 1;
   const base::ByteView configuration = in.blob();
-  if (!in.at_end() || kind < 1 || kind > static_cast<std::uint8_t>(BootstrapKind::kOver))
+  if (!in.at_end() || kind < 1 || kind > static_cast<std::uint8_t>(BootstrapKind::kOver) || committed > 1)
     return base::make_error(Code::kProtocol, "malformed bootstrap frame");
   message.kind = static_cast<BootstrapKind>(kind);
   if (!configuration.empty()) {

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "base/checksum.h"
+#include "node/identity.h"
 
 namespace node {
 namespace {
@@ -13,30 +13,15 @@ using base::Incarnation;
 using base::Result;
 using base::Status;
 
-constexpr std::string_view kMagic = "HQLID001";
-constexpr std::size_t kIdSize = 28;
-
-struct Identity {
-  base::NodeId node;
-  Incarnation incarnation;
-};
-
-base::Bytes encode_id(const Identity& identity) {
-  base::Writer out;
-  out.raw(base::view_of(kMagic));
-  out.u64(identity.node.value);
-  out.u64(identity.incarnation.value);
-  out.u32(base::crc32c(out.view()));
-  return out.take();
-}
+constexpr std::size_t kIdFileMax = 4096;
 
 // Empty: missing or unreadable, which is the same thing here.
 std::optional<Identity> read_id(base::Env& env, const std::string& dir) {
-  auto bytes = base::read_file(env, dir + "/id", 4096);
-  if (!bytes || bytes->size() != kIdSize) return std::nullopt;
-  if (base::text_of(base::ByteView(*bytes).first(8)) != kMagic) return std::nullopt;
-  if (base::crc32c(base::ByteView(*bytes).first(24)) != base::load_u32(&(*bytes)[24])) return std::nullopt;
-  return Identity{base::NodeId{base::load_u64(&(*bytes)[8])}, Incarnation{base::load_u64(&(*bytes)[16])}};
+  const auto bytes = base::read_file(env, dir + "/id", kIdFileMax);
+  if (!bytes) return std::nullopt;
+  const auto identity = decode_identity(*bytes);
+  if (!identity) return std::nullopt;
+  return *identity;
 }
 
 Result<bool> has_files(base::Env& env, const std::string& dir) {
@@ -90,7 +75,7 @@ Result<DataDir> begin_life(base::Env& env, const Config& config, std::vector<std
 }
 
 Status finish_birth(base::Env& env, const DataDir& data_dir) {
-  const base::Bytes id = encode_id({data_dir.meta.node, data_dir.meta.incarnation});
+  const base::Bytes id = encode(Identity{data_dir.meta.node, data_dir.meta.incarnation});
   return base::write_file_atomic(env, data_dir.path, "id", id);
 }
 

@@ -1,7 +1,5 @@
 // DataDir: what a node finds when it starts: identity, meta and log, checked against each other (R10). Blocking, before lanes run.
 // <data_dir>/{id, meta, log/*.seg, db/}. The exclusive ownership of <data_dir> is taken by the caller (ext, cli) before.
-//
-//   id:  0 magic "HQLID001" | 8 node u64 | 16 incarnation u64 | 24 crc32c u32
 #pragma once
 
 #include <memory>

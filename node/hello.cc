@@ -1,8 +1,9 @@
-// Wire formats between nodes (hello.h draws them).
+// Wire formats between nodes (docs/FORMATS.md, "Node frames").
 #include "node/hello.h"
 
 #include <algorithm>
 
+#include "base/error_bytes.h"
 #include "base/random.h"
 #include "pages/tx.h"
 
@@ -14,14 +15,6 @@ using base::Reader;
 using base::Result;
 using base::Writer;
 
-void write_log_id(Writer& out, base::LogId id) {
-  out.u64(id.term.value);
-  out.u64(id.index.value);
-}
-base::LogId read_log_id(Reader& in) {
-  const base::Term term{in.u64()};
-  return {term, base::Index{in.u64()}};
-}
 void write_origin(Writer& out, const base::Origin& origin) {
   out.u64(origin.incarnation.value);
   out.u64(origin.boot);
@@ -33,20 +26,6 @@ base::Origin read_origin(Reader& in) {
   origin.boot = in.u64();
   origin.sequence = in.u64();
   return origin;
-}
-void write_error(Writer& out, const base::Error& error) {
-  out.u16(static_cast<std::uint16_t>(base::code_info(error.code).number));
-  out.u32(static_cast<std::uint32_t>(error.sqlite_code));
-  out.text(error.message);
-}
-base::Error read_error(Reader& in) {
-  const int number = in.u16();
-  base::Error error;
-  for (int i = 0; i < base::code_count(); ++i)
-    if (base::code_info(base::code_at(i)).number == number) error.code = base::code_at(i);
-  error.sqlite_code = static_cast<int>(in.u32());
-  error.message = in.text();
-  return error;
 }
 base::Error malformed(const char* what) {
   return base::make_error(Code::kProtocol, std::string("malformed ") + what + " frame");
@@ -153,7 +132,7 @@ base::Bytes encode(const ForwardReply& reply) {
   out.u8(static_cast<std::uint8_t>(reply.verdict));
   write_log_id(out, reply.committed);
   out.u64(reply.apply_through.value);
-  write_error(out, reply.error);
+  base::write_error(out, reply.error);
   out.blob(reply.body);
   return out.take();
 }
@@ -166,7 +145,7 @@ Result<ForwardReply> decode_forward_reply(base::ByteView body) {
   const std::uint8_t verdict = in.u8();
   reply.committed = read_log_id(in);
   reply.apply_through = base::Index{in.u64()};
-  reply.error = read_error(in);
+  reply.error = base::read_error(in);
   reply.body = base::copy_of(in.blob());
   if (!in.at_end() || verdict < 1 || verdict > 4) return malformed("forward reply");
   reply.verdict = static_cast<ForwardVerdict>(verdict);
@@ -195,7 +174,7 @@ Result<Control> decode_control(base::ByteView body) {
 base::Bytes encode(const ControlReply& reply) {
   Writer out;
   out.u64(reply.token);
-  write_error(out, reply.error);
+  base::write_error(out, reply.error);
   return out.take();
 }
 
@@ -203,7 +182,7 @@ Result<ControlReply> decode_control_reply(base::ByteView body) {
   Reader in(body);
   ControlReply reply;
   reply.token = in.u64();
-  reply.error = read_error(in);
+  reply.error = base::read_error(in);
   if (!in.at_end()) return malformed("control reply");
   return reply;
 }

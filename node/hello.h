@@ -1,9 +1,5 @@
 // Hello: what a node says about itself in the handshake of a connection (R10), and the envelope of every frame after it.
-// Loop lane. docs/FORMATS.md, "Node frames". All integers little-endian.
-//
-//   hello:  version u8 | incarnation u64 | boot u64 | cluster ballot (u64, u64; 0 = this node belongs to none) | promise (u64, u64)
-//           | term u64 | last log id (u64, u64) | hash of the configured nodes u64
-//   frame:  version u8 | group u8 | kind u8 | cluster id u64 | body
+// Loop lane. docs/FORMATS.md, "Node frames", draws the bytes.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Encoding and slots of the meta file (meta.h draws the slot).
+// Encoding and slots of the meta file (docs/FORMATS.md, "Meta").
 #include "node/meta.h"
 
 #include "base/checksum.h"
@@ -18,6 +18,14 @@ constexpr std::size_t kHeaderSize = 24;
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kRowsMax = 1 << 16;
 
+}  // namespace
+
+std::uint64_t cluster_id(const Ballot& ballot) {
+  if (!ballot) return 0;
+  const std::uint64_t mixed = base::mix64(ballot.holder.value ^ base::mix64(ballot.number));
+  return mixed != 0 ? mixed : 1;
+}
+
 void write_log_id(Writer& out, base::LogId id) {
   out.u64(id.term.value);
   out.u64(id.index.value);
@@ -25,36 +33,6 @@ void write_log_id(Writer& out, base::LogId id) {
 base::LogId read_log_id(Reader& in) {
   const base::Term term{in.u64()};
   return {term, base::Index{in.u64()}};
-}
-
-struct Slot {
-  std::uint64_t generation = 0;
-  Meta meta;
-};
-
-std::optional<Slot> read_slot(base::File& file, std::uint64_t offset) {
-  base::Bytes header(kHeaderSize);
-  const auto got = file.read(offset, header);
-  if (!got || *got < kHeaderSize) return std::nullopt;
-  if (base::text_of(base::ByteView(header).first(8)) != kMagic) return std::nullopt;
-  const std::uint32_t length = base::load_u32(&header[16]);
-  if (length > kMetaSlotSize - kHeaderSize) return std::nullopt;
-  base::Bytes body(length);
-  const auto body_got = file.read(offset + kHeaderSize, body);
-  if (!body_got || *body_got < length) return std::nullopt;
-  const std::uint32_t crc = base::crc32c(body, base::crc32c(base::ByteView(header).first(20)));
-  if (crc != base::load_u32(&header[20])) return std::nullopt;
-  auto meta = decode_meta(body);
-  if (!meta) return std::nullopt;
-  return Slot{base::load_u64(&header[8]), std::move(*meta)};
-}
-
-}  // namespace
-
-std::uint64_t cluster_id(const Ballot& ballot) {
-  if (!ballot) return 0;
-  const std::uint64_t mixed = base::mix64(ballot.holder.value ^ base::mix64(ballot.number));
-  return mixed != 0 ? mixed : 1;
 }
 
 void write_ballot(Writer& out, const Ballot& ballot) {
@@ -110,7 +88,9 @@ Result<Meta> decode_meta(base::ByteView body) {
     group.configuration = std::move(configuration);
   }
   meta.catalogue.at = read_log_id(in);
-  meta.catalogue.formed = in.u8() != 0;
+  const std::uint8_t formed = in.u8();
+  if (formed > 1) return base::make_error(Code::kCorrupt, "meta: neither formed nor not");
+  meta.catalogue.formed = formed == 1;
   const std::uint32_t count = in.u32();
   if (count > kRowsMax) return base::make_error(Code::kCorrupt, "meta: too many databases");
   for (std::uint32_t i = 0; i < count && in.ok(); ++i) {
@@ -129,11 +109,38 @@ Result<Meta> decode_meta(base::ByteView body) {
   return meta;
 }
 
+base::Bytes encode(const MetaSlot& slot) {
+  const base::Bytes body = encode(slot.meta);
+  Writer out;
+  out.raw(base::view_of(kMagic));
+  out.u64(slot.generation);
+  out.u32(static_cast<std::uint32_t>(body.size()));
+  out.u32(base::crc32c(body, base::crc32c(out.view())));
+  out.raw(body);
+  return out.take();
+}
+
+Result<MetaSlot> decode_meta_slot(base::ByteView bytes) {
+  Reader in(bytes);
+  const bool magic = base::text_of(in.raw(kMagic.size())) == kMagic;
+  const std::uint64_t generation = in.u64();
+  const std::uint32_t length = in.u32();
+  const std::uint32_t crc = in.u32();
+  const base::ByteView body = in.raw(length);
+  if (!in.ok() || !magic || crc != base::crc32c(body, base::crc32c(bytes.first(kHeaderSize - 4))))
+    return base::make_error(Code::kCorrupt, "meta: not a whole slot");
+  HQL_ASSIGN(meta, decode_meta(body));
+  return MetaSlot{generation, std::move(meta)};
+}
+
 Result<std::unique_ptr<MetaFile>> MetaFile::open(base::Env& env, const std::string& dir) {
   HQL_ASSIGN(file, env.open(dir + "/meta", base::OpenMode::kReadWrite));
   std::unique_ptr<MetaFile> meta(new MetaFile(std::move(file)));
   for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{kMetaSlotSize}}) {
-    auto slot = read_slot(*meta->file_, offset);
+    base::Bytes bytes(kMetaSlotSize);
+    const auto size = meta->file_->read(offset, bytes);
+    if (!size) continue;
+    auto slot = decode_meta_slot(base::ByteView(bytes).first(*size));
     if (!slot || (meta->loaded_ && slot->generation < meta->generation_)) continue;
     meta->generation_ = slot->generation;
     meta->loaded_ = std::move(slot->meta);
@@ -148,16 +155,10 @@ Result<std::unique_ptr<MetaFile>> MetaFile::create(base::Env& env, const std::st
 }
 
 Status MetaFile::write(const Meta& meta) {
-  const base::Bytes body = encode(meta);
-  if (body.size() > kMetaSlotSize - kHeaderSize)
+  const base::Bytes slot = encode(MetaSlot{generation_ + 1, meta});
+  if (slot.size() > kMetaSlotSize)
     return base::make_error(Code::kTooLarge, "meta: the catalogue of databases is over its limit");
-  Writer out;
-  out.raw(base::view_of(kMagic));
-  out.u64(generation_ + 1);
-  out.u32(static_cast<std::uint32_t>(body.size()));
-  out.u32(base::crc32c(body, base::crc32c(out.view())));
-  out.raw(body);
-  HQL_TRY(file_->write((generation_ + 1) % 2 * kMetaSlotSize, out.view()));
+  HQL_TRY(file_->write((generation_ + 1) % 2 * kMetaSlotSize, slot));
   HQL_TRY(file_->sync());
   ++generation_;
   return base::ok();

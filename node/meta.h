@@ -4,7 +4,6 @@
 //
 // The file is two slots of kMetaSlotSize, written in turn and synced; the valid one of the higher generation counts, so a torn write
 // leaves the one before.
-//   slot:  0 magic "HQLMETA1" | 8 generation u64 | 16 length u32 | 20 crc32c u32 (of bytes 0..20 and the body) | 24 body
 #pragma once
 
 #include <cstdint>
@@ -32,8 +31,11 @@ struct Ballot {
 };
 // The short name of the cluster that a ballot made, for status, frames and the log's segments; 0 for none.
 std::uint64_t cluster_id(const Ballot& ballot);
+// As they stand in meta and in frames.
 void write_ballot(base::Writer& out, const Ballot& ballot);
 Ballot read_ballot(base::Reader& in);
+void write_log_id(base::Writer& out, base::LogId id);
+base::LogId read_log_id(base::Reader& in);
 
 // An open chain of part entries (R15) is never part of a catalogue: one is only taken where no chain is open.
 struct CatalogueRow {
@@ -69,6 +71,15 @@ struct Meta {
 base::Bytes encode(const Meta& meta);
 // kCorrupt naming what is wrong; hostile input (R18).
 base::Result<Meta> decode_meta(base::ByteView body);
+
+// What one slot of the file holds. What follows it in `bytes` belongs to nobody.
+struct MetaSlot {
+  std::uint64_t generation = 0;
+  Meta meta;
+};
+base::Bytes encode(const MetaSlot& slot);
+// kCorrupt.
+base::Result<MetaSlot> decode_meta_slot(base::ByteView bytes);
 
 class MetaFile {
  public:

@@ -89,17 +89,17 @@ for line in sys.stdin:
             answer = {"rows": connections[ask["on"]].execute(ask["sql"], ask["parameters"]).fetchall()}
     except sqlite3.Error as error:
         last = connections[""].execute("SELECT hql_last_error()").fetchone()[0]
-        answer = {"error": str(error), "kind": type(error).__name__, "last": last}
+        answer = {"error": str(error), "kind": type(error).__name__, "last": last, "code": getattr(error, "sqlite_errorcode", None)}
     print(json.dumps(answer), flush=True)
 """
 
 
 class Refused(Exception):
-    """A statement that failed in the Python host: SQLite's words, the exception's class, and hql_last_error()."""
+    """A statement that failed in the Python host: SQLite's words and extended code, the exception's class, and hql_last_error()."""
 
     def __init__(self, answer):
         super().__init__(f"{answer['kind']}: {answer['error']}; {answer['last']}")
-        self.text, self.kind, self.last = answer["error"], answer["kind"], answer["last"] or ""
+        self.text, self.kind, self.last, self.code = answer["error"], answer["kind"], answer["last"] or "", answer["code"]
 
 
 class Python(Driver):

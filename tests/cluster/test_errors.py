@@ -431,6 +431,35 @@ def dropped_database(workspace):
         program.kill()
 
 
+def sqlites_own_codes(workspace):
+    """The same extended code and words from the owner's process, from an attached one and from the command line."""
+    owner = started(workspace)
+    attached = Python(workspace.path)
+    try:
+        owner.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, n NOT NULL, c CHECK (c <> 13))", on="app")
+        owner.ask("INSERT INTO t VALUES (1, 1, 1, 1)", on="app")
+        attached.ask("SELECT hql_remote(?)", f"unix:{workspace.path}/data")
+        config = write_config(workspace, "node.toml", data_dir=workspace.path + "/data", filename_db="app.db")
+        for sql, code in (("INSERT INTO t VALUES (1, 2, 2, 2)", sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY),
+                          ("INSERT INTO t VALUES (2, 1, 2, 2)", sqlite3.SQLITE_CONSTRAINT_UNIQUE),
+                          ("INSERT INTO t VALUES (2, 2, NULL, 2)", sqlite3.SQLITE_CONSTRAINT_NOTNULL),
+                          ("INSERT INTO t VALUES (2, 2, 2, 13)", sqlite3.SQLITE_CONSTRAINT_CHECK),
+                          ("INSERT INTO missing VALUES (1)", sqlite3.SQLITE_ERROR)):
+            here = fails(owner, "SELECT hql_execute(?)", on="app", parameters=[sql])
+            there = fails(attached, "SELECT hql_execute_opts(?, ?)", parameters=['{"db":"app.db"}', sql])
+            assert here.code == code, (sql, here, here.code)
+            assert (there.code, there.text, there.kind) == (here.code, here.text, here.kind), (sql, here, there, there.code)
+            done = subprocess.run([BIN, "exec", "-c", config, sql], capture_output=True, text=True, env=host_environment(), check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{here.text} ({code})\n"), (sql, done)
+        refused = fails(attached, "SELECT hql_execute_opts(?, ?)", "HQL_REFUSED", parameters=['{"db":"app.db"}', "BEGIN"])
+        assert refused.code == sqlite3.SQLITE_ERROR | 92 << 8, refused.code
+        ended(attached)
+        ended(owner)
+    finally:
+        attached.kill()
+        owner.kill()
+
+
 SHELL_DROP = """.load {extension}
 SELECT hql_start('{{"data_dir":"{dir}/data"}}');
 .open file:app.db?vfs=hiqlite
@@ -496,7 +525,7 @@ def forked_child(workspace):
 
 
 TESTS = [second_owner, port_in_use, missing_quorum, wrong_configuration, secrets_and_addresses, arguments_of_functions, forwarded_sql,
-         import_and_export, forked_child, shell_quits_after_a_drop, import_under_the_same_name, dropped_database]
+         sqlites_own_codes, import_and_export, forked_child, shell_quits_after_a_drop, import_under_the_same_name, dropped_database]
 
 if __name__ == "__main__":
     main(*TESTS)

@@ -24,16 +24,16 @@ TEST(Json, Statements_WrongElement_ErrorNamesIt) {
   EXPECT_NE(result.error().message.find("statement [0] parameter 1"), std::string::npos) << result.error().message;
   EXPECT_FALSE(statements_of_json("{}"));
   EXPECT_FALSE(statements_of_json("not json"));
-  EXPECT_FALSE(values_of_json(R"x([{"$blob":"A==="}])x"));
-  EXPECT_FALSE(values_of_json("[18446744073709551615]"));
+  EXPECT_FALSE(statements_of_json(R"x([["SELECT ?", {"$blob":"A==="}]])x"));
+  EXPECT_FALSE(statements_of_json(R"x([["SELECT ?", 18446744073709551615]])x"));
 }
 
 TEST(Json, Base64_EveryRemainder_RoundTrips) {
   base::Bytes bytes;
   for (int i = 0; i < 20; ++i) {
-    const auto values = values_of_json("[{\"$blob\":\"" + base64(bytes) + "\"}]");
-    ASSERT_TRUE(values) << i;
-    EXPECT_EQ((*values)[0], Value(bytes));
+    const auto statements = statements_of_json(R"x([["SELECT ?", {"$blob":")x" + base64(bytes) + R"x("}]])x");
+    ASSERT_TRUE(statements) << i;
+    EXPECT_EQ((*statements)[0].params.at(0), Value(bytes));
     bytes.push_back(static_cast<std::byte>(i * 37));
   }
 }

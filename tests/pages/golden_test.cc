@@ -1,10 +1,7 @@
-// Golden bytes of every entry type and of the sums slots: a format version is kept for ever.
-// HQL_REWRITE_GOLDEN=1 writes the files anew; the diff is then read by a person.
-#include <gtest/gtest.h>
+// Golden bytes of every entry type.
+#include "tests/base/golden.h"
 
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
+#include <gtest/gtest.h>
 
 #include "pages/tx.h"
 #include "tests/pages/samples.h"
@@ -12,36 +9,10 @@
 namespace pages_test {
 namespace {
 
-std::string hex_lines(base::ByteView bytes) {
-  static const char* digits = "0123456789abcdef";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    const auto value = std::to_integer<unsigned>(bytes[i]);
-    text += digits[value >> 4];
-    text += digits[value & 15];
-    text += i % 16 == 15 || i + 1 == bytes.size() ? '\n' : ' ';
-  }
-  return text;
-}
-
-base::Bytes bytes_from(const std::string& text) {
-  base::Bytes bytes;
-  std::istringstream in(text);
-  for (std::string pair; in >> pair;) bytes.push_back(static_cast<std::byte>(std::stoul(pair, nullptr, 16)));
-  return bytes;
-}
-
-// What is encoded now must be the file, and the file must decode.
-base::Bytes check_golden(const std::string& name, const base::Bytes& bytes) {
-  const std::string path = std::string(HQL_GOLDEN_DIR) + "/" + name + ".hex";
-  if (std::getenv("HQL_REWRITE_GOLDEN") != nullptr) std::ofstream(path) << hex_lines(bytes);
-  std::ifstream file(path);
-  EXPECT_TRUE(file.is_open()) << path;
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_EQ(text.str(), hex_lines(bytes)) << path;
-  return bytes_from(text.str());
-}
+using testing_base::bytes_from;
+using testing_base::check_golden;
+using testing_base::golden_text;
+using testing_base::rewrite_golden;
 
 TEST(Golden, TxPlain_IsVersion1) {
   pages::Tx tx = sample_tx();
@@ -54,12 +25,8 @@ TEST(Golden, TxPlain_IsVersion1) {
 
 // LZ4's output is its own business: only the decoding of the kept bytes is fixed.
 TEST(Golden, TxLz4_IsVersion1) {
-  const std::string path = std::string(HQL_GOLDEN_DIR) + "/tx_lz4_v1.hex";
-  if (std::getenv("HQL_REWRITE_GOLDEN") != nullptr) std::ofstream(path) << hex_lines(encode(sample_tx()));
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  const auto decoded = pages::decode_tx(bytes_from(text.str()));
+  rewrite_golden("tx_lz4_v1", encode(sample_tx()));
+  const auto decoded = pages::decode_tx(bytes_from(golden_text("tx_lz4_v1")));
   ASSERT_TRUE(decoded);
   EXPECT_TRUE(same(decoded->patches, sample_tx().patches));
 }
