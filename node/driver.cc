@@ -15,7 +15,7 @@ using base::Status;
 constexpr std::size_t kCommittedReadMax = std::size_t{4} << 20;  // payload bytes of one read for the applier
 // A commit waits this long for an append that carries it to the followers. Under load a message, an answer and two wake-ups per follower
 // and transaction are saved; an idle cluster's followers see a row this much later.
-constexpr base::Micros kAnnounceDelay = 2 * base::kMillisecond;
+constexpr base::Micros kAnnounceDelay = base::kMillisecond;
 constexpr base::Micros kFullRetry = 200 * base::kMillisecond;  // a full log is asked again this often
 
 wal::Append to_append(const raft::PersistJob& job) {

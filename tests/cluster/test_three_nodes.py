@@ -118,6 +118,7 @@ def all_killed_at_once(workspace):
     try:
         cluster.wait_healthy()
         cluster.servers[0].execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER)")
+        cluster.wait_equal()
         for _ in range(scaled(3, 10, 50)):
             loads = [Load(server, 1_000_000 * server.node_id + len(read_plain(server.file(), "SELECT 1 FROM t WHERE id > 0")) * 10)
                      for server in cluster.servers]
