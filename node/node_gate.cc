@@ -169,7 +169,7 @@ void NodeImpl::drop_database(const std::string& name, Micros deadline, std::func
     }
     const Ledger::Database* found = ledger_.find(name);
     if (found == nullptr) {
-      done(base::make_error(Code::kNotFound, "no database " + name));
+      done(base::make_error(Code::kNotFound, "no database \"" + name + "\"; hql_databases lists them"));
       return;
     }
     const std::uint64_t token = ++last_token_;
