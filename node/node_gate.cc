@@ -162,6 +162,10 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
 }
 
 void NodeImpl::drop_database(const std::string& name, Micros deadline, std::function<void(Status)> done) {
+  if (const Status valid = pages::valid_database_name(name); !valid) {
+    post([error = valid.error(), done = std::move(done)] { done(error); });
+    return;
+  }
   post([this, name, deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);

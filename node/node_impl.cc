@@ -53,6 +53,7 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
     last_error_ =
         "the log is damaged at " + data_dir_.opened.damage->where + "; what is lost is fetched from the other nodes";
     events_.add("error", last_error_);
+    base::log_error("node: " + last_error_);
   }
   if (config_.log_sync != "immediate")
     events_.add("config", "log_sync=" + config_.log_sync + " is treated as immediate");

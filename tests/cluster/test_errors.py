@@ -223,6 +223,7 @@ def arguments_of_functions(workspace):
             fails(program, f"SELECT {name}({many})", f"HQL_ARGUMENT: {name}() was called with 4 arguments; usage: {name}(")
         fails(program, "SELECT hql_transfer_leader(-1)", "HQL_ARGUMENT", "outside 1..65535")
         fails(program, "SELECT hql_transfer_leader(7)", "HQL_NOT_FOUND", "node 7 is not a voter")
+        fails(program, "SELECT hql_transfer_leader()", "HQL_NOT_FOUND", "there is no other voter to lead")
         fails(program, "SELECT hql_compact(-1)", "HQL_ARGUMENT", "outside 0..")
         fails(program, "SELECT hql_barrier('fast')", "HQL_ARGUMENT", "use 'linearizable'")
         fails(program, "SELECT hql_default_vfs(2)", "HQL_ARGUMENT", "outside 0..1")
@@ -241,7 +242,9 @@ def arguments_of_functions(workspace):
         fails(program, "SELECT hql_import('/nowhere.db', 'x.db')", "HQL_NOT_FOUND", "/nowhere.db")
         fails(program, "SELECT hql_export('nothing.db', ?)", "HQL_NOT_FOUND", "nothing.db", parameters=[workspace.path + "/x.db"])
         assert not os.path.exists(workspace.path + "/x.db")
-        fails(program, "SELECT hql_drop_database('nothing.db')", "HQL_NOT_FOUND", "nothing.db")
+        fails(program, "SELECT hql_drop_database('nothing.db')", "HQL_NOT_FOUND", 'no database "nothing.db"; hql_databases lists them')
+        fails(program, "SELECT hql_drop_database('')", "HQL_ARGUMENT", 'database name "" is empty')
+        fails(program, "SELECT hql_export('', ?)", "HQL_ARGUMENT", 'database name "" is empty', parameters=[workspace.path + "/x.db"])
         assert program.ask("SELECT hql_version() = json_extract(hql_debug(), '$.version')") == [[1]]
         program.ask("CREATE VIEW v AS SELECT hql_execute('DELETE FROM t')", on="app")
         fails(program, "SELECT * FROM v", "unsafe use of hql_execute", on="app")
