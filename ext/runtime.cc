@@ -36,7 +36,8 @@ struct Table {
   std::vector<Owned> nodes GUARDED_BY(mutex);  // in the order of their start
   std::string attached GUARDED_BY(mutex);      // data dir of another process's node, or empty
   bool starting GUARDED_BY(mutex) = false;     // one start at a time
-  base::CondVar started;
+  int stopping GUARDED_BY(mutex) = 0;  // stops under way: their directories are still locked, a start waits for them
+  base::CondVar settled;
   bool hooked GUARDED_BY(mutex) = false;
 };
 
@@ -175,7 +176,7 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   Table& all = table();
   {
     base::MutexLock lock(all.mutex);
-    while (all.starting) all.started.wait(all.mutex);
+    while (all.starting || all.stopping > 0) all.settled.wait(all.mutex);
     for (const Owned& owned : all.nodes) {
       if (same_directory(owned->data_dir(), config.data_dir)) {
         if (owned->id() == config.node_id) return owned->id();
@@ -194,7 +195,7 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   auto started = OwnedNode::start(std::move(config));
   base::MutexLock lock(all.mutex);
   all.starting = false;
-  all.started.notify_all();
+  all.settled.notify_all();
   if (!started) return started.error();
   const base::NodeId id = (*started)->id();
   all.nodes.emplace_back(std::move(*started));
@@ -210,8 +211,12 @@ Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
     const auto found = std::find(all.nodes.begin(), all.nodes.end(), owned);
     if (found == all.nodes.end()) return not_started();  // another thread stops it
     all.nodes.erase(found);
+    ++all.stopping;
   }
   owned->stop(timeout_ms);
+  const base::MutexLock lock(all.mutex);
+  --all.stopping;
+  all.settled.notify_all();
   return {};
 }
 
