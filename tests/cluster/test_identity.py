@@ -365,5 +365,5 @@ def rolled_back_copy_is_refused(workspace):
 
 
 if __name__ == "__main__":
-    main(replaced_copy_halts, replaced_copy_halts_later, two_processes_with_one_id, node_of_another_cluster, wrong_secret_and_wrong_list, forced_bootstrap,
-         rolled_back_copy_is_refused)
+    main(replaced_copy_halts, replaced_copy_halts_later, two_processes_with_one_id, node_of_another_cluster, wrong_secret_and_wrong_list,
+         forced_bootstrap, rolled_back_copy_is_refused)

@@ -74,7 +74,7 @@ def reached(condition, what):
             print(json.dumps({"hung": what, "callers": [[c.kind, c.good, c.ended, c.errors] for c in callers]}), flush=True)
             import os
             os._exit(3)
-        time.sleep(0.001)  # the poll of a condition
+        time.sleep(0.001)  # tidy: allow(sleep) the poll interval of the host's one wait for a condition
 
 kinds = ["plain", "execute", "execute", "barrier", "index", "status"]
 callers = [Caller(number + 1, kind) for number, kind in enumerate(kinds)]
