@@ -234,6 +234,14 @@ def arguments_of_functions(workspace):
         fails(program, "SELECT hql_execute_opts('{', 'SELECT 1')", "HQL_ARGUMENT", "expected a JSON object")
         fails(program, "SELECT hql_execute_opts('{\"timeout_ms\":-1}', 'SELECT 1')", "HQL_ARGUMENT", "timeout_ms")
         fails(program, "SELECT hql_execute_opts('{\"tmeout\":1}', 'SELECT 1')", "HQL_ARGUMENT", '"tmeout"')
+        for sql in ("SELECT 1", "SELECT * FROM t", "PRAGMA user_version", "INSERT INTO t VALUES (1)"):  # a name that is misspelt leaves no file
+            fails(program, "SELECT hql_execute_opts('{\"db\":\"typo.db\"}', ?)", "HQL_NOT_FOUND", 'no database "typo.db"', "hql_databases",
+                  parameters=[sql])
+        assert program.ask("SELECT name FROM hql_databases") == [["app.db"]]
+        program.ask("SELECT hql_execute_opts('{\"db\":\"meant.db\"}', 'CREATE TABLE t(x)')")
+        assert program.ask("SELECT hql_execute_opts('{\"db\":\"meant.db\"}', 'INSERT INTO t VALUES (1)')") == [[1]]
+        assert program.ask("SELECT hql_execute_opts('{\"db\":\"meant.db\"}', 'SELECT * FROM t')") == [[0]]
+        assert program.ask("SELECT name FROM hql_databases ORDER BY name") == [["app.db"], ["meant.db"]]
         fails(program, "SELECT hql_txn('[]')", "HQL_ARGUMENT", "JSON array of statements")
         fails(program, "SELECT hql_txn('[[\"SELECT ?\", [1]]]')", "HQL_ARGUMENT", "statement [0] parameter 1")
         fails(program, "SELECT hql_txn('[[\"SELECT ?\", {\"$blob\":\"*\"}]]')", "HQL_ARGUMENT", "not base64")

@@ -24,6 +24,9 @@ boot.execute("SELECT hql_start(?)", (config,)).fetchall()
 boot.execute("SELECT hql_wait_healthy(60000)").fetchall()
 boot.execute("SELECT hql_execute('CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, who TEXT)')").fetchall()
 
+# Many calls without Python's lock between them.
+STATUSES = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 300) SELECT sum(length(hql_status() || i)) FROM r"
+
 class Caller(threading.Thread):
     def __init__(self, number, kind):
         super().__init__(daemon=True)
@@ -49,7 +52,7 @@ class Caller(threading.Thread):
                 elif self.kind == "index":  # one that never comes: only the stop, or its deadline, ends it
                     db.execute("SELECT hql_wait_index(1000000000, 200)").fetchall()
                 else:
-                    db.execute("SELECT hql_status()").fetchall()
+                    db.execute(STATUSES).fetchall()
                 if self.kind in ("plain", "execute"):
                     self.acknowledged.append(row)
                 self.good += 1
@@ -76,7 +79,8 @@ def reached(condition, what):
             os._exit(3)
         time.sleep(0.001)  # tidy: allow(sleep) the poll interval of the host's one wait for a condition
 
-kinds = ["plain", "execute", "execute", "barrier", "index", "status"]
+# Far more threads inside a call than processors: some are held up there while the node goes.
+kinds = ["plain", "execute", "execute", "barrier", "index"] + ["status"] * 6
 callers = [Caller(number + 1, kind) for number, kind in enumerate(kinds)]
 for caller in callers:
     caller.start()
@@ -105,8 +109,9 @@ CLEAN = {"STOPPED", "NOT_STARTED", "NO_QUORUM", "WAITING_FOR_NODES", "UNKNOWN_OU
 
 
 def run_host(workspace, config, file, rounds):
+    """MALLOC_PERTURB_: what is used after it was freed is not what it was, in every build."""
     done = subprocess.run(["/usr/bin/python3", "-c", HOST, EXTENSION, config, str(rounds), str(4 * PATIENCE)], capture_output=True, text=True,
-                          env=dict(host_environment(HQL_LOG_LEVEL="error"), HQL_CONFIG=config), timeout=20 * PATIENCE, cwd=workspace.path,
+                          env=dict(host_environment(HQL_LOG_LEVEL="error", MALLOC_PERTURB_="165"), HQL_CONFIG=config), timeout=20 * PATIENCE, cwd=workspace.path,
                           check=False)
     assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     result = json.loads(done.stdout)
