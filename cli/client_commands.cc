@@ -143,6 +143,9 @@ int run_bootstrap(const Parsed& parsed) {
   if (!config) return report(config.error());
   const auto reply = ask(*config, ext::Op::kBootstrap, {}, kDefaultTimeoutMs);
   if (!reply) return report(reply.error());
+  // The node has begun; that it is done is another matter when nodes that are here refuse.
+  const auto healthy = wait_healthy(*config, kDefaultTimeoutMs);
+  if (!healthy) return report(healthy.error());
   std::printf("cluster formed\n");
   return kOk;
 }

@@ -110,8 +110,9 @@ CLEAN = {"STOPPED", "NOT_STARTED", "NO_QUORUM", "WAITING_FOR_NODES", "UNKNOWN_OU
 
 def run_host(workspace, config, file, rounds):
     """MALLOC_PERTURB_: what is used after it was freed is not what it was, in every build."""
+    env = dict(host_environment(HQL_LOG_LEVEL="error", MALLOC_PERTURB_="165"), HQL_CONFIG=config)
     done = subprocess.run(["/usr/bin/python3", "-c", HOST, EXTENSION, config, str(rounds), str(4 * PATIENCE)], capture_output=True, text=True,
-                          env=dict(host_environment(HQL_LOG_LEVEL="error", MALLOC_PERTURB_="165"), HQL_CONFIG=config), timeout=20 * PATIENCE, cwd=workspace.path,
+                          env=env, timeout=20 * PATIENCE, cwd=workspace.path,
                           check=False)
     assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     result = json.loads(done.stdout)
