@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/result.h"
 
 namespace base {
 
@@ -38,8 +39,8 @@ class TransportHandler {
   virtual ~TransportHandler() = default;
   // This node's statement for a handshake that begins now.
   virtual Bytes make_hello() = 0;
-  // Both channels to `peer.id` are up. A reconnect is on_down, then on_up. Returning false refuses the peer.
-  virtual bool on_up(const PeerInfo& peer) = 0;
+  // Both channels to `peer.id` are up. A reconnect is on_down, then on_up. An error refuses the peer, which is told its text.
+  virtual Status on_up(const PeerInfo& peer) = 0;
   virtual void on_down(NodeId peer) = 0;
   // A whole frame of a peer that is up. The view is valid during the call.
   virtual void on_frame(NodeId peer, Channel channel, ByteView frame) = 0;

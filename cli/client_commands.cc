@@ -1,7 +1,11 @@
 // status, exec, bootstrap: requests to the owner of the data directory over <data_dir>/sock (ext/call.h).
+#include <poll.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/posix_env.h"
 #include "cli/command.h"
 #include "exec/request.h"
 #include "ext/call.h"
@@ -17,10 +21,24 @@ using Json = nlohmann::ordered_json;
 constexpr long kDefaultTimeoutMs = 10'000;
 constexpr long kTimeoutMsMax = 24L * 3600 * 1000;
 constexpr long kGraceMs = 5'000;
+constexpr int kAskAgainMs = 20;
 
 Result<Bytes> ask(const node::Config& config, const ext::Call& call, long timeout_ms) {
   HQL_ASSIGN(client, net::LocalClient::connect(config.data_dir + "/sock", timeout_ms + kGraceMs));
   return client->call(encode(call), timeout_ms + kGraceMs);
+}
+
+// Until the node is healthy. `serve` may just have been started beside: one that is not there yet is waited for as well.
+Result<Bytes> wait_healthy(const node::Config& config, long timeout_ms) {
+  const auto now = [] { return base::posix_env().now(); };
+  const base::Micros deadline = now() + timeout_ms * base::kMillisecond;
+  for (;;) {
+    const long left_ms = std::max<long>(0, static_cast<long>((deadline - now()) / base::kMillisecond));
+    const ext::Call call{.op = ext::Op::kWaitHealthy, .timeout_ms = static_cast<std::uint32_t>(left_ms)};
+    auto reply = ask(config, call, left_ms);
+    if (reply || reply.error().code != base::Code::kNotStarted || left_ms == 0) return reply;
+    ::poll(nullptr, 0, kAskAgainMs);
+  }
 }
 
 std::string shown(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
@@ -63,8 +81,7 @@ int run_status(const Parsed& parsed) {
   if (parsed.has("wait")) {
     if (parsed.get("wait") != "healthy")
       return usage_error(*parsed.command, "--wait \"" + parsed.get("wait") + "\": expected \"healthy\"");
-    const auto timeout_ms = static_cast<std::uint32_t>(timeout);
-    const auto healthy = ask(*config, {.op = ext::Op::kWaitHealthy, .timeout_ms = timeout_ms}, timeout);
+    const auto healthy = wait_healthy(*config, timeout);
     if (!healthy) return report(healthy.error());
   }
   const auto reply = ask(*config, {ext::Op::kStatus}, timeout);
@@ -120,6 +137,9 @@ int run_bootstrap(const Parsed& parsed) {
   if (!config) return report(config.error());
   const auto reply = ask(*config, {ext::Op::kBootstrap}, kDefaultTimeoutMs);
   if (!reply) return report(reply.error());
+  // The node has begun; that it is done is another matter when nodes that are here refuse.
+  const auto healthy = wait_healthy(*config, kDefaultTimeoutMs);
+  if (!healthy) return report(healthy.error());
   std::printf("cluster formed\n");
   return kOk;
 }

@@ -118,7 +118,11 @@ Status RealNode::listen(const node::Config& config) {
   options.listen = !config.listen_addr_raft.empty() ? config.listen_addr_raft : config.self()->raft_addr;
   options.secret_raft = config.secret_raft;
   options.cluster_tag = [tag = nodes_tag(config)] { return tag; };
-  options.on_error = [](const base::Error& error) { base::log_warn("net: " + error.message); };
+  options.on_error = [node = node_.get()](const base::Error& error) {
+    base::log_warn("net: " + error.message);
+    // A peer that is not there is shown as missing; one that is refused is something to mend.
+    if (error.code != base::Code::kIo) node->peer_trouble(error);
+  };
   auto listening = net::TcpTransport::listen(*loop_, std::move(options));
   if (!listening) return listening.error();
   transport_ = std::move(*listening);

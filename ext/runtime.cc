@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -37,7 +38,8 @@ struct Table {
   std::vector<Owned> nodes GUARDED_BY(mutex);  // in the order of their start
   std::string attached GUARDED_BY(mutex);      // data dir of another process's node, or empty
   bool starting GUARDED_BY(mutex) = false;     // one start at a time
-  base::CondVar started;
+  int stopping GUARDED_BY(mutex) = 0;  // stops under way: their directories are still locked, a start waits for them
+  base::CondVar settled;
   bool hooked GUARDED_BY(mutex) = false;
 };
 
@@ -176,7 +178,7 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   Table& all = table();
   {
     base::MutexLock lock(all.mutex);
-    while (all.starting) all.started.wait(all.mutex);
+    while (all.starting || all.stopping > 0) all.settled.wait(all.mutex);
     for (const Owned& owned : all.nodes) {
       if (same_directory(owned->data_dir(), config.data_dir)) {
         if (owned->id() == config.node_id) return owned->id();
@@ -195,7 +197,7 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   auto started = OwnedNode::start(std::move(config));
   base::MutexLock lock(all.mutex);
   all.starting = false;
-  all.started.notify_all();
+  all.settled.notify_all();
   if (!started) return started.error();
   const base::NodeId id = (*started)->id();
   all.nodes.emplace_back(std::move(*started));
@@ -211,8 +213,12 @@ Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
     const auto found = std::find(all.nodes.begin(), all.nodes.end(), owned);
     if (found == all.nodes.end()) return not_started();  // another thread stops it
     all.nodes.erase(found);
+    ++all.stopping;
   }
   owned->stop(timeout_ms);
+  const base::MutexLock lock(all.mutex);
+  --all.stopping;
+  all.settled.notify_all();
   return {};
 }
 
@@ -263,6 +269,20 @@ node::Config config_of(sqlite3* db) {
   node::Config config;
   if (owned != nullptr) owned->use([&config](node::Node& node) { config = node.config(); });
   return config;
+}
+
+Result<bool> database_known(sqlite3* db, const std::string& name) {
+  if (const Owned owned = owned_of(db)) {
+    bool known = false;
+    owned->use([&](node::Node& node) { known = node.database_id(name).has_value(); });
+    return known;
+  }
+  HQL_ASSIGN(reply, call(db, {Op::kStatus}, kAnswerGraceMs));
+  const auto status = nlohmann::json::parse(base::text_of(reply), nullptr, false);
+  if (!status.is_object() || !status.contains("databases"))
+    return base::make_error(base::Code::kProtocol, "the node's status does not list its databases");
+  const auto& all = status["databases"];
+  return std::any_of(all.begin(), all.end(), [&](const auto& each) { return each.value("name", "") == name; });
 }
 
 }  // namespace ext

@@ -31,5 +31,7 @@ base::Result<base::Bytes> call(sqlite3* db, const Call& request, std::uint32_t t
 std::optional<base::NodeId> node_of(sqlite3* db);
 // The configuration of that node; for defaults (filename_db, commit_timeout_ms). Defaults when attached.
 node::Config config_of(sqlite3* db);
+// Whether that node has seen the creation of this database. Errors as call().
+base::Result<bool> database_known(sqlite3* db, const std::string& name);
 
 }  // namespace ext

@@ -293,7 +293,7 @@ void TcpTransport::Impl::admit(const std::shared_ptr<Connection>& connection) {
         peer->channels[0]->ping();
       }
       return refuse(Refusal::kIdInUse,
-                    "another live process is " + node_text(id) + "; give each node its own `node_id`");
+                    "id in use: another live process is " + node_text(id) + "; give each node its own `node_id`");
     }
     if (greeting.session < known.session) return connection->refuse(Refusal::kStale, "a newer session exists");
     if (greeting.session > known.session) drop_session(*peer);
@@ -328,7 +328,7 @@ void TcpTransport::Impl::come_up(base::NodeId id) {
   const std::shared_ptr<Connection> data = peer->channels[1];
   const Greeting& greeting = control->peer();
   peer->phase = Peer::Phase::kComingUp;
-  const bool wanted = handler_->on_up({id, greeting.incarnation, greeting.boot_nonce, control->peer_hello()});
+  const base::Status wanted = handler_->on_up({id, greeting.incarnation, greeting.boot_nonce, control->peer_hello()});
   peer = find(id);
   const bool still_there = peer != nullptr && peer->channels[0] == control && peer->channels[1] == data;
   if (!still_there) {
@@ -338,12 +338,12 @@ void TcpTransport::Impl::come_up(base::NodeId id) {
   if (!wanted) {
     peer->phase = Peer::Phase::kDown;
     peer->channels = {};
-    const std::string text = node_text(options_.self.id) + " refuses " + node_text(id);
-    control->refuse(Refusal::kHandler, text);
-    data->refuse(Refusal::kHandler, text);
+    const base::Error& why = wanted.error();
+    control->refuse(Refusal::kHandler, why.message);
+    data->refuse(Refusal::kHandler, why.message);
     drop_session(*peer);
     if (dials(*peer)) dial_later(*peer);
-    return report(id, base::make_error(base::Code::kRefused, text));
+    return report(id, why);
   }
   peer->phase = Peer::Phase::kUp;
   peer->up_since = now();

@@ -121,6 +121,8 @@ class Node : public vfs::Gate, public base::TransportHandler {
   virtual const Config& config() const = 0;
   // Name or "" and the id of a database; for messages.
   virtual std::optional<base::DatabaseId> database_id(const std::string& name) = 0;
+  // The transport refused a peer, or was refused by one: shown as last_error and in the events. Loop lane.
+  virtual void peer_trouble(const base::Error& why) = 0;
 };
 
 }  // namespace node

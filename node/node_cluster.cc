@@ -38,41 +38,17 @@ base::Bytes NodeImpl::make_hello() {
   return encode(hello);
 }
 
-bool NodeImpl::on_up(const base::PeerInfo& peer) {
-  if (stopped()) return false;
-  const std::string name = node_name(peer.id);
+Status NodeImpl::on_up(const base::PeerInfo& peer) {
+  if (stopped()) return base::make_error(Code::kStopped, "node " + std::to_string(self_.id.value) + " has stopped");
   const auto hello = decode_hello(peer.hello);
-  if (!hello || hello->incarnation != peer.incarnation) {
-    events_.add("refused", name + ": " + (hello ? "its statement names another incarnation" : hello.error().message));
-    return false;
-  }
-  const bool configured =
-      std::any_of(config_.nodes.begin(), config_.nodes.end(), [&](const NodeAddress& a) { return a.id == peer.id; });
-  if (!configured || peer.id == self_.id) {
-    events_.add("refused", name + ": its id is " + (configured ? "this node's own" : "not in `nodes`"));
-    return false;
-  }
-  // R10: while one incarnation of an id is connected, another is refused.
-  if (const auto known = peers_.find(peer.id);
-      known != peers_.end() && known->second.member.incarnation != peer.incarnation) {
-    events_.add("refused", name + ": id in use by another process");
-    return false;
-  }
-  if (hello->cluster && bootstrap_->belongs() && hello->cluster != bootstrap_->cluster()) {
-    last_error_ = name + " belongs to cluster " + base::hex16(cluster_id(hello->cluster)) + ", this node to " +
-                  base::hex16(cluster_id(bootstrap_->cluster())) + "; one of them must be wiped";
-    events_.add("refused", last_error_);
-    base::log_error("node: " + last_error_);
-    return false;
-  }
-  if (!bootstrap_->belongs() && !hello->cluster && hello->nodes_hash != nodes_hash(config_)) {
-    last_error_ = name + " has another `nodes` list; the first start needs the same list on every node";
-    events_.add("refused", last_error_);
-    return false;
+  const Status admitted = hello ? admit(peer, *hello) : Status(hello.error());
+  if (!admitted) {
+    peer_trouble(admitted.error());
+    return admitted;
   }
   const Member member{peer.id, peer.incarnation};
   peers_[peer.id] = {member, *hello};
-  events_.add("peer", name + " connected");
+  events_.add("peer", node_name(peer.id) + " connected");
   bootstrap_->peer_up(member, hello->cluster, hello->promise);
   run_bootstrap();
   if (driver_->has_core()) {
@@ -81,7 +57,56 @@ bool NodeImpl::on_up(const base::PeerInfo& peer) {
   }
   role_changed();
   forwards_->peer_connected(peer.id);
-  return true;
+  return base::ok();
+}
+
+// Whether this peer may talk to this node. The message is read on both sides: it names both nodes.
+Status NodeImpl::admit(const base::PeerInfo& peer, const Hello& hello) {
+  const std::string name = node_name(peer.id);
+  const std::string own = "node " + std::to_string(self_.id.value);
+  const auto refuse = [&](const std::string& why) { return base::make_error(Code::kRefused, name + why); };
+  if (hello.incarnation != peer.incarnation) return refuse(": its statement names another incarnation");
+  const bool configured =
+      std::any_of(config_.nodes.begin(), config_.nodes.end(), [&](const NodeAddress& a) { return a.id == peer.id; });
+  if (!configured || peer.id == self_.id)
+    return refuse(configured ? ": its id is that of " + own : ": it is not in `nodes` of " + own);
+  // R10: while one incarnation of an id is connected, another is refused.
+  if (const auto known = peers_.find(peer.id);
+      known != peers_.end() && known->second.member.incarnation != peer.incarnation)
+    return refuse(": id in use by another process");
+  const Ballot& cluster = bootstrap_->cluster();
+  if (hello.cluster && bootstrap_->belongs() && hello.cluster != cluster)
+    return refuse(" belongs to cluster " + base::hex16(cluster_id(hello.cluster)) + ", " + own + " to " +
+                  base::hex16(cluster_id(cluster)) + "; one of them must be wiped");
+  if (!bootstrap_->belongs() && !hello.cluster && hello.nodes_hash != nodes_hash(config_))
+    return refuse(" and " + own + " have different `nodes` lists; the first start needs the same list on every node");
+  return check_life(peer, hello);
+}
+
+// R10: a boot counter that went back is the mark of a restored copy, which may have forgotten votes and acknowledged entries. Best effort:
+// only those who met the later life remember it.
+Status NodeImpl::check_life(const base::PeerInfo& peer, const Hello& hello) {
+  Life& life = lives_[peer.id];
+  if (life.incarnation != peer.incarnation) life = {peer.incarnation, hello.boot, peer.boot_nonce, false};
+  const bool again = hello.boot == life.boot && peer.boot_nonce != life.boot_nonce;
+  if (hello.boot < life.boot || again) life.rolled_back = true;
+  if (life.rolled_back)
+    return base::make_error(Code::kRefused,
+                            node_name(peer.id) + " was started from an older copy of its data_dir (start " +
+                                std::to_string(hello.boot) + ", a later start " + std::to_string(life.boot) +
+                                " is known); start it with an empty data_dir");
+  life.boot = hello.boot;
+  life.boot_nonce = peer.boot_nonce;
+  return base::ok();
+}
+
+void NodeImpl::peer_trouble(const Error& why) {
+  if (stopped()) return;
+  const std::string text = base::to_string(why);
+  if (text == last_error_) return;  // it comes again with every attempt
+  last_error_ = text;
+  events_.add("refused", text);
+  refresh_status();
 }
 
 void NodeImpl::on_down(NodeId peer) {
@@ -320,10 +345,22 @@ void NodeImpl::on_superseded(const Peer& peer, const Frame& frame) {
   const Index index{in.u64()};
   const auto configuration = raft::decode_configuration(in.blob());
   if (!in.at_end() || !configuration) return;
-  const raft::Status own = driver_->core().status();
-  // A node on its way in is in no configuration yet, and a newer configuration of its own says more.
-  if (!own.configuration.contains(self_) || index <= own.configuration_index) return;
+  // A node on its way in is in no configuration yet, and a newer committed configuration of its own says more.
+  if (!driver_->core().status().configuration.contains(self_) && !was_voter(self_)) return;
+  if (!configurations_.empty() && index < configurations_.back().first) return;
   if (!configuration->contains(peer.member) || !superseded_by(*configuration, self_)) return;
+  halt_superseded();
+}
+
+// The own log may say it as well: whoever leaves is served until it knows.
+bool NodeImpl::halt_if_superseded() {
+  if (stopped() || configurations_.empty() || !was_voter(self_)) return false;
+  if (!superseded_by(configurations_.back().second, self_)) return false;
+  halt_superseded();
+  return true;
+}
+
+void NodeImpl::halt_superseded() {
   halt("stopped", base::make_error(Code::kSuperseded, "another incarnation of node " + std::to_string(self_.id.value) +
                                                           " has taken its place; start it with an empty data_dir"));
 }

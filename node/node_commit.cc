@@ -67,6 +67,7 @@ void NodeImpl::on_committed(base::Entry entry) {
   run_bootstrap();
   try_activate();
   applied_changed();
+  if (entry.kind == base::EntryKind::kConfig) halt_if_superseded();
 }
 
 void NodeImpl::configuration_committed(const base::Entry& entry) {
@@ -261,7 +262,7 @@ Status NodeImpl::propose_create(const pages::CreateDatabase& create, base::Share
 Status NodeImpl::propose_drop(const std::string& name) {
   HQL_TRY(may_propose());
   const Ledger::Database* found = ledger_.find(name);
-  if (found == nullptr) return base::make_error(Code::kNotFound, "no database " + name);
+  if (found == nullptr) return base::make_error(Code::kNotFound, "no database \"" + name + "\"");
   pages::DropDatabase drop;
   drop.db = found->id;
   drop.name = name;

@@ -162,6 +162,10 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
 }
 
 void NodeImpl::drop_database(const std::string& name, Micros deadline, std::function<void(Status)> done) {
+  if (const Status valid = pages::valid_database_name(name); !valid) {
+    post([error = valid.error(), done = std::move(done)] { done(error); });
+    return;
+  }
   ask([this, name, deadline, done = std::move(done)]() mutable {
     if (final_error_) {
       done(*final_error_);
@@ -169,7 +173,7 @@ void NodeImpl::drop_database(const std::string& name, Micros deadline, std::func
     }
     const Ledger::Database* found = ledger_.find(name);
     if (found == nullptr) {
-      done(base::make_error(Code::kNotFound, "no database " + name));
+      done(base::make_error(Code::kNotFound, "no database \"" + name + "\"; hql_databases lists them"));
       return;
     }
     const std::uint64_t token = ++last_token_;

@@ -53,6 +53,7 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
     last_error_ =
         "the log is damaged at " + data_dir_.opened.damage->where + "; what is lost is fetched from the other nodes";
     events_.add("error", last_error_);
+    base::log_error("node: " + last_error_);
   }
   if (config_.log_sync != "immediate")
     events_.add("config", "log_sync=" + config_.log_sync + " is treated as immediate");
@@ -207,14 +208,15 @@ void NodeImpl::start() {
 void NodeImpl::begin() {
   if (std::exchange(started_, true) || stopped()) return;
   if (restored_) make_core(std::move(*std::exchange(restored_, std::nullopt)));
+  if (transport_ != nullptr) transport_->start(*this);
+  events_.add("node", "started as " + node_name(self_.id));
+  if (halt_if_superseded()) return;
   if (transport_ != nullptr) {
-    transport_->start(*this);
     std::vector<base::PeerAddress> peers;
     for (const NodeAddress& address : config_.nodes)
       if (address.id != self_.id) peers.push_back({address.id, address.raft_addr});
     transport_->set_peers(peers);
   }
-  events_.add("node", "started as " + node_name(self_.id));
   changed_at_ = last_tick_ = now();
   if (embedded() && driver_->has_core()) driver_->core().campaign();
   driver_->pump();
@@ -393,7 +395,7 @@ void NodeImpl::halt(const std::string& state, const Error& why) {
   final_error_ = why;
   last_error_ = base::to_string(why);
   events_.add("error", last_error_);
-  if (state != "stopped") base::log_error("node: " + last_error_);
+  base::log_error("node: " + last_error_);
   driver_->halt();
   active_term_ = {};
   step_down(Leases::Refusal::kAnswer, why);

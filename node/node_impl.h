@@ -57,6 +57,7 @@ class NodeImpl final : public Node {
   raft::Status raft_status() override;
   const Config& config() const override { return config_; }
   std::optional<base::DatabaseId> database_id(const std::string& name) override;
+  void peer_trouble(const base::Error& why) override;
 
   // vfs::Gate, any thread.
   void acquire_lease(base::DatabaseId db, std::function<void(base::Result<vfs::Grant>)> done) override;
@@ -70,7 +71,7 @@ class NodeImpl final : public Node {
 
   // base::TransportHandler
   base::Bytes make_hello() override;
-  bool on_up(const base::PeerInfo& peer) override;
+  base::Status on_up(const base::PeerInfo& peer) override;
   void on_down(base::NodeId peer) override;
   void on_frame(base::NodeId peer, base::Channel channel, base::ByteView frame) override;
 
@@ -117,6 +118,13 @@ class NodeImpl final : public Node {
   struct Peer {
     base::Member member;
     Hello hello;
+  };
+  // The latest start of a node that this process has met (R10): boot counters of one incarnation only rise.
+  struct Life {
+    base::Incarnation incarnation;
+    std::uint64_t boot = 0;
+    std::uint64_t boot_nonce = 0;
+    bool rolled_back = false;  // seen with an older counter: its disk was restored, whatever it says later
   };
   // A transaction as it goes into the log: parts, then the final entry.
   struct Proposal {
@@ -172,6 +180,8 @@ class NodeImpl final : public Node {
   void try_barrier(base::Micros deadline, std::function<void(base::Result<base::Index>)> done);
 
   // node_cluster.cc
+  base::Status admit(const base::PeerInfo& peer, const Hello& hello);
+  base::Status check_life(const base::PeerInfo& peer, const Hello& hello);
   void send_raft(const raft::Message& message);
   bool send_frame(base::NodeId to, base::Channel channel, FrameKind kind, base::ByteView body);
   void on_raft(const Peer& peer, const Frame& frame);
@@ -186,6 +196,8 @@ class NodeImpl final : public Node {
   void check_members();
   void tell_superseded();
   [[nodiscard]] bool was_voter(base::Member member) const;
+  bool halt_if_superseded();
+  void halt_superseded();
   std::optional<Forwards::Target> forward_target();
   bool send_forward(base::NodeId leader, Forward forward);
   void take_forward(Forward forward, Execution::Reply reply);
@@ -230,6 +242,7 @@ class NodeImpl final : public Node {
   bool running_bootstrap_ = false;
 
   std::map<base::NodeId, Peer> peers_;
+  std::map<base::NodeId, Life> lives_;
   std::map<std::uint64_t, Read> reads_;
   std::uint64_t last_context_ = 0;
   std::map<std::uint64_t, CreateWaiter> creates_;  // by token

@@ -222,7 +222,12 @@ base::Status Core::State::transfer(Member to) {
   const auto& voters = configuration().voters;
   const bool known =
       std::any_of(voters.begin(), voters.end(), [&](const MemberInfo& info) { return info.member == to; });
-  if (!to || !known) return base::make_error(base::Code::kNotFound, "no such voter to lead");
+  if (!to) {
+    const bool alone = voters.size() == 1;
+    return base::make_error(base::Code::kNotFound, alone ? "there is no other voter to lead: this node is the only one"
+                                                         : "no other voter answers at the moment, so none can lead");
+  }
+  if (!known) return base::make_error(base::Code::kNotFound, "no such voter to lead");
   transfer_to = to;
   transfer_started = now;
   transfer_ordered = false;

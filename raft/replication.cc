@@ -208,6 +208,9 @@ void Core::State::handle(const Message& message, const AppendReply& reply) {
     // Not in our log any more: from the floor on, pump_peer turns to the snapshot.
     const bool forgotten = reply.hint.index < log.floor().index || agreed.term > reply.hint.term;
     const Index next = forgotten ? log.floor().index : std::min(agreed.index.next(), reply.match);
+    // It denies what it acknowledged in this term: damage took the end of its log (R12), and it gets that again. Nothing depends on a match
+    // that only rises: what is committed stays so.
+    if (next <= peer->match) peer->match = before(next);
     peer->become_probe(std::max(peer->match.next(), next));
     pump_due = true;
   }

@@ -61,7 +61,7 @@ base::Result<std::unique_ptr<Database>> Database::open(DatabaseParams params, co
 base::Result<base::LogId> Database::recorded_base(base::Env& env, const std::string& dir, const std::string& name) {
   const std::string path = dir + "/" + name + kSums;
   HQL_ASSIGN(exists, env.exists(path));
-  const base::Error missing = base::make_error(base::Code::kNotFound, "no database " + name + " in " + dir);
+  const base::Error missing = base::make_error(base::Code::kNotFound, "no database \"" + name + "\" in " + dir);
   if (!exists) return missing;
   HQL_ASSIGN(file, pages::SumsFile::open(env, path));
   if (file->record().generation == 0) return missing;

@@ -17,11 +17,12 @@ SKIPPED = 77
 
 
 class Driver:
-    """A process that answers one line for each line it gets."""
+    """A process that answers one line for each line it gets. `errors`: a file for what it writes to stderr, else that is part of the answers."""
 
-    def __init__(self, words, cwd, env=None):
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd,
-                                        env=env or host_environment(HQL_LOG_LEVEL="error"))
+    def __init__(self, words, cwd, env=None, errors=None):
+        with open(errors or os.devnull, "ab") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log if errors else subprocess.STDOUT,
+                                            cwd=cwd, env=env or host_environment(HQL_LOG_LEVEL="error"))
         self.buffer = b""
 
     def send(self, text):
@@ -105,8 +106,8 @@ class Refused(Exception):
 class Python(Driver):
     """Debian's python3 with the extension loaded; connections have names, "" is the one in memory."""
 
-    def __init__(self, cwd):
-        super().__init__(["/usr/bin/python3", "-c", PYTHON_LOOP, EXTENSION], cwd)
+    def __init__(self, cwd, errors=None):
+        super().__init__(["/usr/bin/python3", "-c", PYTHON_LOOP, EXTENSION], cwd, errors=errors)
 
     def call(self, request):
         self.send(json.dumps(request))

@@ -223,6 +223,7 @@ def arguments_of_functions(workspace):
             fails(program, f"SELECT {name}({many})", f"HQL_ARGUMENT: {name}() was called with 4 arguments; usage: {name}(")
         fails(program, "SELECT hql_transfer_leader(-1)", "HQL_ARGUMENT", "outside 1..65535")
         fails(program, "SELECT hql_transfer_leader(7)", "HQL_NOT_FOUND", "node 7 is not a voter")
+        fails(program, "SELECT hql_transfer_leader()", "HQL_NOT_FOUND", "there is no other voter to lead")
         fails(program, "SELECT hql_compact(-1)", "HQL_ARGUMENT", "outside 0..")
         fails(program, "SELECT hql_barrier('fast')", "HQL_ARGUMENT", "use 'linearizable'")
         fails(program, "SELECT hql_default_vfs(2)", "HQL_ARGUMENT", "outside 0..1")
@@ -233,6 +234,14 @@ def arguments_of_functions(workspace):
         fails(program, "SELECT hql_execute_opts('{', 'SELECT 1')", "HQL_ARGUMENT", "expected a JSON object")
         fails(program, "SELECT hql_execute_opts('{\"timeout_ms\":-1}', 'SELECT 1')", "HQL_ARGUMENT", "timeout_ms")
         fails(program, "SELECT hql_execute_opts('{\"tmeout\":1}', 'SELECT 1')", "HQL_ARGUMENT", '"tmeout"')
+        for sql in ("SELECT 1", "SELECT * FROM t", "PRAGMA user_version", "INSERT INTO t VALUES (1)"):  # a name that is misspelt leaves no file
+            fails(program, "SELECT hql_execute_opts('{\"db\":\"typo.db\"}', ?)", "HQL_NOT_FOUND", 'no database "typo.db"', "hql_databases",
+                  parameters=[sql])
+        assert program.ask("SELECT name FROM hql_databases") == [["app.db"]]
+        program.ask("SELECT hql_execute_opts('{\"db\":\"meant.db\"}', 'CREATE TABLE t(x)')")
+        assert program.ask("SELECT hql_execute_opts('{\"db\":\"meant.db\"}', 'INSERT INTO t VALUES (1)')") == [[1]]
+        assert program.ask("SELECT hql_execute_opts('{\"db\":\"meant.db\"}', 'SELECT * FROM t')") == [[0]]
+        assert program.ask("SELECT name FROM hql_databases ORDER BY name") == [["app.db"], ["meant.db"]]
         fails(program, "SELECT hql_txn('[]')", "HQL_ARGUMENT", "JSON array of statements")
         fails(program, "SELECT hql_txn('[[\"SELECT ?\", [1]]]')", "HQL_ARGUMENT", "statement [0] parameter 1")
         fails(program, "SELECT hql_txn('[[\"SELECT ?\", {\"$blob\":\"*\"}]]')", "HQL_ARGUMENT", "not base64")
@@ -241,7 +250,9 @@ def arguments_of_functions(workspace):
         fails(program, "SELECT hql_import('/nowhere.db', 'x.db')", "HQL_NOT_FOUND", "/nowhere.db")
         fails(program, "SELECT hql_export('nothing.db', ?)", "HQL_NOT_FOUND", "nothing.db", parameters=[workspace.path + "/x.db"])
         assert not os.path.exists(workspace.path + "/x.db")
-        fails(program, "SELECT hql_drop_database('nothing.db')", "HQL_NOT_FOUND", "nothing.db")
+        fails(program, "SELECT hql_drop_database('nothing.db')", "HQL_NOT_FOUND", 'no database "nothing.db"; hql_databases lists them')
+        fails(program, "SELECT hql_drop_database('')", "HQL_ARGUMENT", 'database name "" is empty')
+        fails(program, "SELECT hql_export('', ?)", "HQL_ARGUMENT", 'database name "" is empty', parameters=[workspace.path + "/x.db"])
         assert program.ask("SELECT hql_version() = json_extract(hql_debug(), '$.version')") == [[1]]
         program.ask("CREATE VIEW v AS SELECT hql_execute('DELETE FROM t')", on="app")
         fails(program, "SELECT * FROM v", "unsafe use of hql_execute", on="app")

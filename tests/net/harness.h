@@ -55,13 +55,14 @@ class Recorder : public base::TransportHandler {
   std::function<void(base::NodeId, base::Channel, base::ByteView)> on_bytes;  // on the lane, before it is recorded
 
   base::Bytes make_hello() override { return hello; }
-  bool on_up(const base::PeerInfo& peer) override {
+  base::Status on_up(const base::PeerInfo& peer) override {
     const bool wanted = !decide || decide(peer);
     add([&] {
       ups_.push_back(peer);
       events_.push_back("up " + std::to_string(peer.id.value));
     });
-    return wanted;
+    if (!wanted) return base::make_error(base::Code::kRefused, "the test refuses node " + std::to_string(peer.id.value));
+    return base::ok();
   }
   void on_down(base::NodeId peer) override {
     add([&] { events_.push_back("down " + std::to_string(peer.value)); });

@@ -289,7 +289,7 @@ TEST(TcpTransport, HandlerThatRefuses_KeepsThePeerDown) {
   bool willing = false;  // the lane of `two`
   two.recorder.decide = [&](const base::PeerInfo&) { return std::exchange(willing, true); };
   join(one, two);
-  ASSERT_TRUE(one.recorder.wait_error(Code::kRefused, "node 2 refuses node 1"));
+  ASSERT_TRUE(one.recorder.wait_error(Code::kRefused, "the test refuses node 1"));
   ASSERT_TRUE(two.recorder.wait_events(2));  // asked again after the back-off, and willing
   ASSERT_TRUE(one.recorder.wait_events(1));
   EXPECT_EQ(one.recorder.events(), (std::vector<std::string>{"up 2"}));

@@ -174,7 +174,7 @@ void SimNetwork::finish_connect(Link& link, std::uint64_t epoch, const PeerInfo&
   for (Pipe& pipe : link.sides[1].incoming) pipe.last_arrival = arrives;
   on_loop(link.ends[1], arrives, [this, &link, epoch, first] { accept_connect(link, epoch, first); });
   link.sides[0].up = true;
-  const bool accepted = endpoint(link.ends[0])->handler->on_up(second);
+  const bool accepted = endpoint(link.ends[0])->handler->on_up(second).has_value();
   if (accepted || link.epoch != epoch) return;
   link.sides[0].up = false;
   abandon_connect(link);
@@ -188,7 +188,7 @@ void SimNetwork::accept_connect(Link& link, std::uint64_t epoch, const PeerInfo&
   }
   link.phase = Phase::kUp;
   link.sides[1].up = true;
-  const bool accepted = endpoint(link.ends[1])->handler->on_up(first);
+  const bool accepted = endpoint(link.ends[1])->handler->on_up(first).has_value();
   if (link.epoch != epoch) return;
   if (accepted) {
     ++stats_.connects;

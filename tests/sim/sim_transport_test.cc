@@ -68,13 +68,13 @@ class Peer final : public base::TransportHandler {
     EXPECT_TRUE(lane_.is_current());
     return base::copy_of(base::view_of("hello of " + std::to_string(id_.value)));
   }
-  bool on_up(const PeerInfo& peer) override {
+  base::Status on_up(const PeerInfo& peer) override {
     EXPECT_TRUE(lane_.is_current());
     EXPECT_FALSE(up_.contains(peer.id)) << "on_up twice without on_down";
     EXPECT_EQ(base::text_of(peer.hello), "hello of " + std::to_string(peer.id.value));
     if (refuse_ > 0) {
       --refuse_;
-      return false;
+      return base::make_error(base::Code::kRefused, "by the test");
     }
     Connection connection;
     connection.info = peer;
@@ -85,7 +85,7 @@ class Peer final : public base::TransportHandler {
       EXPECT_TRUE(send(peer.id, Channel::kControl)) << "a peer is up inside on_up";
       EXPECT_TRUE(send(peer.id, Channel::kData));
     }
-    return true;
+    return base::ok();
   }
   void on_down(NodeId peer) override {
     EXPECT_TRUE(lane_.is_current());

@@ -1,0 +1,183 @@
+"""A damaged log on one of three nodes (R12): it is named by file and offset, the node does not vote with it, the others go on, what is lost
+is fetched from them; a data directory that is wiped comes back as a new incarnation with all rows."""
+import glob
+import os
+import re
+import shutil
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))
+from harness import Cluster, main, read_plain, wait_until  # noqa: E402
+
+FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
+ROWS = 40
+
+
+def ids(server):
+    return [int(row) for row in read_plain(server.file(), "SELECT id FROM t ORDER BY id")]
+
+
+def formed(workspace):
+    cluster = Cluster(workspace, 3, FAST).start()
+    cluster.wait_healthy()
+    cluster.leader().execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
+    for number in range(1, ROWS + 1):
+        cluster.leader().execute(f"INSERT INTO t VALUES ({number}, randomblob(300))")
+    cluster.wait_equal()
+    return cluster
+
+
+def batches(server):
+    """(file, offset, length) of every batch that holds entries, as `hiqlite dump` shows them."""
+    out, segment, batch = [], None, None
+    for line in server.run("dump").stdout.splitlines():
+        if line.startswith("segment "):
+            segment = line.split()[1]
+        elif found := re.match(r"  offset=(\d+) batch .* length=(\d+) ", line):
+            batch = (segment, int(found[1]), int(found[2]))
+        elif line.startswith("    entry group=1") and "kind=data" in line and batch not in out:
+            out.append(batch)
+    return out
+
+
+def flip(path, offset, count=64):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        old = file.read(count)
+        file.seek(offset)
+        file.write(bytes(byte ^ 0xFF for byte in old))
+
+
+def damaged(server, which):
+    """Flips bytes inside the records of a batch of the stopped node; returns file and offset of that batch."""
+    found = batches(server)
+    assert len(found) > 20, found
+    segment, offset, length = found[which]
+    assert server.run("verify").returncode == 0
+    flip(segment, offset + 96 + (length - 96) // 2, 8)
+    return segment, offset
+
+
+def middle_of_the_log(workspace):
+    cluster = formed(workspace)
+    try:
+        victim = cluster.followers()[0]
+        others = [server for server in cluster.servers if server is not victim]
+        victim.stop()
+        segment, offset = damaged(victim, len(batches(victim)) // 2)
+        verify = victim.run("verify", check=False)
+        assert verify.returncode == 4, verify
+        for text in ("HQL_CORRUPT", segment, f"offset {offset}", "declared durable"):
+            assert text in verify.stderr, (text, verify.stderr)
+        assert f"DAMAGED: {segment} offset {offset}" in victim.run("dump").stdout
+        others[0].execute(f"INSERT INTO t VALUES ({ROWS + 1}, 'while it was away')")
+
+        victim.start()
+        status = wait_until(victim.status, "a status of the damaged node")
+        for text in (segment, f"offset {offset}", "damaged", "fetched from the other nodes"):
+            assert text in status["last_error"], (text, status["last_error"])
+        assert f"{segment} offset {offset}" in victim.run("status").stdout
+        assert f"{segment} offset {offset}" in victim.tail(), "a daemon says it in its log"
+        # What was lost is fetched from the others; nothing acknowledged is missing anywhere.
+        others[0].execute(f"INSERT INTO t VALUES ({ROWS + 2}, 'with it')")
+        victim.run("status", "--wait", "healthy", "--timeout", "60000")
+        cluster.wait_equal()
+        for server in cluster.servers:
+            assert ids(server) == list(range(1, ROWS + 3)), server.node_id
+        cluster.stop()
+        # The log is whole again, and stays so.
+        assert victim.run("verify").stdout.endswith(": ok\n")
+        cluster.start().wait_healthy()
+        assert victim.status()["last_error"] == ""
+        cluster.wait_equal()
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+def damaged_node_is_not_half_of_a_quorum(workspace):
+    """With one node down, the damaged one must not help to elect a leader that misses what it forgot (R12: no vote below its old end)."""
+    cluster = formed(workspace)
+    try:
+        leader = cluster.leader()
+        victim, behind = cluster.followers()
+        behind.stop()
+        for number in range(ROWS + 1, ROWS + 6):  # acknowledged by leader and victim alone
+            leader.execute(f"INSERT INTO t VALUES ({number}, randomblob(300))")
+        leader.kill()
+        victim.stop()
+        segment, offset = damaged(victim, -9)  # what is left of it is shorter than the log of the one that is behind
+        victim.start()
+        behind.start()
+        wait_until(lambda: all(s and len([m for m in s["members"] if m["reachable"]]) == 2 for s in (victim.status(), behind.status())),
+                   "the two nodes to see each other")
+        term = max(server.status()["term"] for server in (victim, behind))
+        # Several elections of the one that is behind pass: it stays without a majority, however often it asks.
+        def refused_long_enough():
+            statuses = [server.status() for server in (victim, behind)]
+            assert all(s is None or s["role"] != "leader" for s in statuses), [s and (s["role"], s["term"]) for s in statuses]
+            write = behind.execute("INSERT INTO t VALUES (1000, 'x')", timeout_ms=1500, check=False)
+            return write.returncode == 7 and "HQL_NO_QUORUM" in write.stderr
+        for _ in range(3):
+            wait_until(refused_long_enough, "a write to be refused for want of a quorum")
+        assert f"{segment} offset {offset}" in victim.status()["last_error"]
+        assert max(server.status()["term"] for server in (victim, behind)) >= term
+        leader.start()
+        cluster.wait_healthy()
+        cluster.wait_equal()
+        for server in cluster.servers:
+            assert ids(server) == list(range(1, ROWS + 6)), server.node_id
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+def wiped_after_damage(workspace):
+    cluster = formed(workspace)
+    try:
+        victim = cluster.followers()[0]
+        incarnation = victim.status()["incarnation"]
+        victim.stop()
+        for path in glob.glob(os.path.join(victim.data_dir, "log", "*.seg")):  # nothing of the log is readable any more
+            size = os.path.getsize(path)
+            with open(path, "r+b") as file:
+                file.write(b"\xaa" * size)
+        verify = victim.run("verify", check=False)
+        assert verify.returncode == 4 and "HQL_CORRUPT" in verify.stderr and ".seg" in verify.stderr, verify
+        shutil.rmtree(victim.data_dir)
+        victim.start()
+        def replaced():
+            own, seen = victim.status(), cluster.leader().status()
+            return own and own["incarnation"] != incarnation and any(
+                m["incarnation"] == own["incarnation"] and m["role"] == "voter" for m in seen["members"])
+        wait_until(replaced, "the new incarnation to be a voter")
+        cluster.wait_equal()
+        assert ids(victim) == list(range(1, ROWS + 1))
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+def unreadable_log_is_set_aside(workspace):
+    """Without a wipe: what cannot be this life's log begins a new one, and the old files are kept beside it."""
+    cluster = formed(workspace)
+    try:
+        victim = cluster.followers()[0]
+        incarnation = victim.status()["incarnation"]
+        victim.stop()
+        for path in glob.glob(os.path.join(victim.data_dir, "log", "*.seg")):
+            with open(path, "r+b") as file:
+                file.write(b"\xaa" * os.path.getsize(path))
+        victim.start()
+        wait_until(lambda: (s := victim.status()) and s["state"] == "healthy" and s["incarnation"] != incarnation, "a new incarnation")
+        cluster.wait_equal()
+        assert ids(victim) == list(range(1, ROWS + 1))
+        aside = sorted(name.split(".")[0] for name in os.listdir(victim.data_dir) if ".aside-" in name)
+        assert aside == ["db", "id", "log", "meta"], aside
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
+if __name__ == "__main__":
+    main(middle_of_the_log, damaged_node_is_not_half_of_a_quorum, wiped_after_damage, unreadable_log_is_set_aside)
