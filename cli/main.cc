@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/posix_env.h"
 #include "cli/command.h"
+#include "ext/find_config.h"
 
 namespace cli {
 namespace {
@@ -243,21 +243,8 @@ int usage_error(const Command& command, const std::string& text) {
 }
 
 base::Result<node::Config> load_config(const Parsed& parsed) {
-  std::string path = parsed.get("config");
-  if (path.empty() && std::getenv("HQL_CONFIG") != nullptr) path = std::getenv("HQL_CONFIG");
-  if (path.empty() && ::access("hiqlite.toml", F_OK) == 0) path = "hiqlite.toml";
-  std::string text;
-  if (!path.empty()) {
-    const auto bytes = base::read_file(base::posix_env(), path, 1 << 20);
-    if (!bytes) return base::make_error(base::Code::kConfig, path + ": " + bytes.error().message);
-    text = std::string(base::text_of(*bytes));
-  }
-  const auto environment = [](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());
-    if (value == nullptr) return std::nullopt;
-    return std::string(value);
-  };
-  HQL_ASSIGN(config, node::parse_config(text, path.empty() ? "(defaults)" : path, environment));
+  const std::string file = parsed.get("config");
+  HQL_ASSIGN(config, ext::find_config(file.empty() ? std::nullopt : std::optional(file)));
   if (parsed.has("data-dir")) config.data_dir = parsed.get("data-dir");
   return config;
 }

@@ -49,8 +49,8 @@ void announce(const nlohmann::json& status, long ready_fd) {
     const auto json = nlohmann::json::parse(base::text_of(*file), nullptr, false);
     if (json.is_object()) raft_addr = json.value("raft_addr", raft_addr);
   }
-  const std::string line = "hiqlite: ready node=" + std::to_string(status.value("node_id", 0)) +
-                           " raft=" + raft_addr + " api=" + text("api_addr") + " data_dir=" + text("data_dir") +
+  const std::string line = "hiqlite: ready node=" + std::to_string(status.value("node_id", 0)) + " raft=" + raft_addr +
+                           " api=" + text("api_addr") + " data_dir=" + text("data_dir") +
                            " pid=" + std::to_string(::getpid()) + "\n";
   std::fputs(line.c_str(), stdout);
   std::fflush(stdout);

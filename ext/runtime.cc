@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/posix_env.h"
+#include "ext/find_config.h"
 #include "ext/lifecycle.h"
 #include "ext/owned_node.h"
 #include "ext/service.h"
@@ -28,7 +29,6 @@ using base::Status;
 
 constexpr std::uint32_t kExitStopMs = 2'000;      // R2
 constexpr std::uint32_t kAnswerGraceMs = 10'000;  // over an operation's own deadline: the loop is stuck, not slow
-constexpr std::size_t kConfigSizeMax = 1 << 20;
 
 // Shared by the table and by calls in progress, which may outlive a stop.
 using Owned = std::shared_ptr<OwnedNode>;
@@ -46,31 +46,6 @@ struct Table {
 Table& table() {
   static Table* const made = new Table;
   return *made;
-}
-
-std::optional<std::string> environment(const std::string& name) {
-  const char* value = ::getenv(name.c_str());
-  if (value == nullptr) return std::nullopt;
-  return std::string(value);
-}
-
-Result<node::Config> read_config(const std::optional<std::string>& given) {
-  const auto parse_path = [](const std::string& path) -> Result<node::Config> {
-    const auto bytes = base::read_file(base::posix_env(), path, kConfigSizeMax);
-    if (!bytes)
-      return base::make_error(Code::kConfig,
-                              path + ": " + bytes.error().message + "; give the path of a TOML file or JSON text");
-    return node::parse_config(std::string(base::text_of(*bytes)), path, environment);
-  };
-  if (given) {
-    const auto first = given->find_first_not_of(" \t\r\n");
-    if (first != std::string::npos && (*given)[first] == '{')
-      return node::parse_config(*given, "hql_start() JSON", environment);
-    return parse_path(*given);
-  }
-  if (const auto path = environment("HQL_CONFIG")) return parse_path(*path);
-  if (::access("hiqlite.toml", F_OK) == 0) return parse_path("hiqlite.toml");
-  return node::parse_config("", "(defaults)", environment);
 }
 
 // The same directory, however it is written. Both exist or the answer is no.
@@ -173,7 +148,7 @@ Result<Bytes> call_attached(const std::string& data_dir, base::ByteView request,
 
 Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   HQL_TRY(check_process());
-  HQL_ASSIGN(config, read_config(given));
+  HQL_ASSIGN(config, find_config(given));
   if (const auto level = base::parse_level(config.log_level)) base::set_level(*level);
   Table& all = table();
   {
