@@ -196,7 +196,7 @@ std::optional<Record> decode_record(ByteView bytes, std::uint32_t seed) {
   header.total = base::load_u32(at + 12);
   header.index = Index(base::load_u64(at + 16));
   header.term = Term(base::load_u64(at + 24));
-  if (header.total > base::kEntryPayloadMax || header.length > header.total) return std::nullopt;
+  if (header.total > kEntrySizeMax || header.length > header.total) return std::nullopt;
   if (header.type == RecordType::kHardState && header.length > kHardStateSizeMax) return std::nullopt;
   record.payload = bytes.subspan(kRecordHeaderSize, header.length);
   record.size = align_up(kRecordHeaderSize + header.length, kRecordAlignment);

@@ -50,6 +50,8 @@ inline constexpr std::size_t kRecordAlignment = 8;
 inline constexpr std::uint64_t kDataStart = 2 * kBlockSize;  // first batch of a segment
 inline constexpr std::uint64_t kSegmentSizeMin = std::uint64_t{64} << 10;
 inline constexpr std::uint64_t kSegmentSizeMax = std::uint64_t{1} << 30;  // offsets in a segment fit 32 bits
+// Of one entry, in as many fragments as that takes. Proposals stay far below it (base::kEntryPayloadMax).
+inline constexpr std::size_t kEntrySizeMax = std::size_t{1} << 30;
 // One batch is at most this long: it bounds the buffers of the writer and of recovery.
 inline constexpr std::size_t kBatchSizeMax = std::size_t{8} << 20;
 

@@ -253,7 +253,7 @@ base::Status LogImpl::check_appends(const std::vector<Append>& appends) const {
         return refuse("entry " + std::to_string(entry.id.index.value) + " does not follow " +
                       std::to_string(last[slot].index.value));
       }
-      if (entry.size() > base::kEntryPayloadMax) return refuse("entry " + std::to_string(entry.id.index.value) + " is too long");
+      if (entry.size() > kEntrySizeMax) return refuse("entry " + std::to_string(entry.id.index.value) + " is too long");
       last[slot] = entry.id;
     }
   }
