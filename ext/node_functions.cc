@@ -194,7 +194,7 @@ void fn_barrier(sqlite3_context* context, int count, sqlite3_value** values) noe
         return base::make_error(Code::kArgument, "hql_barrier(): argument 1 (level): \"" + level +
                                                      "\" is not supported; use 'linearizable'");
     }
-    const auto timeout = static_cast<std::uint32_t>(config_of(db_of(context)).commit_timeout_ms);
+    const auto timeout = defaults_of(db_of(context)).timeout_ms;
     return give_number(context, {.op = Op::kBarrier, .timeout_ms = timeout}, timeout);
   });
 }

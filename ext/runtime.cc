@@ -135,7 +135,7 @@ Result<Bytes> call_owned(const Owned& owned, Op op, const Bytes& request, std::u
   const base::MutexLock lock(answer->mutex);
   while (!answer->reply)
     if (!answer->ready.wait_until(answer->mutex, deadline) && !answer->reply) return no_answer(op);
-  return *answer->reply;
+  return std::move(*answer->reply);
 }
 
 // One connection per call: an attached process is a shell or a script, not a server.
@@ -239,11 +239,15 @@ std::optional<base::NodeId> node_of(sqlite3* db) {
   return owned->id();
 }
 
-node::Config config_of(sqlite3* db) {
+CallDefaults defaults_of(sqlite3* db) {
   const Owned owned = owned_of(db);
-  node::Config config;
-  if (owned != nullptr) owned->use([&config](node::Node& node) { config = node.config(); });
-  return config;
+  if (owned == nullptr) return {};
+  CallDefaults defaults{{}, 0};
+  const bool running = owned->use([&defaults](node::Node& node) {
+    const node::Config& config = node.config();
+    defaults = {config.filename_db, static_cast<std::uint32_t>(config.commit_timeout_ms)};
+  });
+  return running ? defaults : CallDefaults();
 }
 
 Result<bool> database_known(sqlite3* db, const std::string& name) {

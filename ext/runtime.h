@@ -29,8 +29,12 @@ base::Status attach_to_owner(const std::string& data_dir);
 base::Result<base::Bytes> call(sqlite3* db, const Call& request, std::uint32_t timeout_ms);
 // That node, when it is one of this process.
 std::optional<base::NodeId> node_of(sqlite3* db);
-// The configuration of that node; for defaults (filename_db, commit_timeout_ms). Defaults when attached.
-node::Config config_of(sqlite3* db);
+// What calls on that node use when they do not say otherwise.
+struct CallDefaults {
+  std::string database = node::Config().filename_db;
+  std::uint32_t timeout_ms = static_cast<std::uint32_t>(node::Config().commit_timeout_ms);
+};
+CallDefaults defaults_of(sqlite3* db);
 // Whether that node has seen the creation of this database. Errors as call().
 base::Result<bool> database_known(sqlite3* db, const std::string& name);
 

@@ -111,10 +111,10 @@ Status check_named(sqlite3* db, const Request& request, const std::string& name,
 // The database a call means: its option, the connection's main database if that is replicated, else `filename_db`.
 Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const auto info = vfs::connection_info(db);
-  const node::Config config = config_of(db);
+  const CallDefaults defaults = defaults_of(db);
   const std::string database = !options.database.empty() ? options.database
                                : info.managed            ? info.name
-                                                         : config.filename_db;
+                                                         : defaults.database;
   if (info.managed && info.holds_writer && info.name == database)
     return base::make_error(
         Code::kMisuse,
@@ -124,9 +124,8 @@ Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &foreign_keys);
   request.foreign_keys = foreign_keys != 0 ? 1 : 0;
   request.timeout_ms = options.timeout_ms;
-  const std::uint32_t timeout =
-      options.timeout_ms != 0 ? options.timeout_ms : static_cast<std::uint32_t>(config.commit_timeout_ms);
-  if (!options.database.empty() && database != config.filename_db) HQL_TRY(check_named(db, request, database, timeout));
+  const std::uint32_t timeout = options.timeout_ms != 0 ? options.timeout_ms : defaults.timeout_ms;
+  if (!options.database.empty() && database != defaults.database) HQL_TRY(check_named(db, request, database, timeout));
   const Call execute{.op = Op::kExecute, .text = database, .timeout_ms = timeout, .request = exec::encode(request)};
   HQL_ASSIGN(reply, call(db, execute, timeout));
   return answer_in(reply, request);
@@ -198,7 +197,7 @@ void fn_drop_database(sqlite3_context* context, int count, sqlite3_value** value
   guarded(context, [&]() -> Status {
     const Arguments arguments("hql_drop_database", count, values);
     HQL_ASSIGN(name, arguments.text(0, "name"));
-    const auto timeout = static_cast<std::uint32_t>(config_of(sqlite3_context_db_handle(context)).commit_timeout_ms);
+    const auto timeout = defaults_of(sqlite3_context_db_handle(context)).timeout_ms;
     HQL_TRY(call(sqlite3_context_db_handle(context), {.op = Op::kDrop, .text = name, .timeout_ms = timeout}, timeout));
     sqlite3_result_int(context, 1);
     return {};
