@@ -47,12 +47,13 @@ void check_values(const std::string& text) {
   const auto again = exec::values_of_json("[" + write(*values) + "]");
   FUZZ_REQUIRE_OK(again);
   FUZZ_REQUIRE(same(*values, *again));
-  FUZZ_CANARY(values->size() == 2 && std::holds_alternative<base::Bytes>((*values)[0]));
+  FUZZ_CANARY(values->size() == 2);
 }
 
 void check_statements(const std::string& text) {
   const auto statements = exec::statements_of_json(text);
-  if (!statements) return FUZZ_REQUIRE(statements.error().code == base::Code::kArgument && !statements.error().message.empty());
+  if (!statements)
+    return FUZZ_REQUIRE(statements.error().code == base::Code::kArgument && !statements.error().message.empty());
   fuzz::accepted();
   FUZZ_REQUIRE(!statements->empty());
   std::string written;

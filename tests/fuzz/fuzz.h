@@ -65,7 +65,8 @@ inline base::Bytes chosen(std::uint8_t choice, base::ByteView rest) {
 }  // namespace fuzz
 
 #define FUZZ_REQUIRE(condition) ((condition) ? void() : ::fuzz::fail(__FILE__, __LINE__, #condition, {}))
-#define FUZZ_REQUIRE_OK(result) ((result) ? void() : ::fuzz::fail(__FILE__, __LINE__, #result, (result).error().message))
+#define FUZZ_REQUIRE_OK(result) \
+  ((result) ? void() : ::fuzz::fail(__FILE__, __LINE__, #result, (result).error().message))
 // A planted bug, only in the binary <target>_canary: a few thousand inputs must find it (tests/fuzz/fuzz.py).
 #ifdef HQL_FUZZ_CANARY
 #define FUZZ_CANARY(condition) ((condition) ? ::fuzz::canary(__FILE__, __LINE__) : void())

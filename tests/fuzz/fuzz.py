@@ -57,9 +57,10 @@ def main():
         if path in valid and accepted_count(output)[0] == 0:
             fail(f"{path} is valid no more: has the format changed? `{name} --seeds {options.corpus}` writes the inputs anew", output)
 
-    # No corpus folder is named, so nothing is written to one.
-    status, output = run([*common, f"-runs={options.runs + len(inputs)}", "-seed=1", f"-max_len={options.length}",
-                          "-seed_inputs=" + ",".join(inputs)])
+    # No corpus folder is named, so nothing is written to one. A planted bug has to be found, not replayed.
+    seeds = valid if options.canary else inputs
+    status, output = run([*common, f"-runs={options.runs + len(seeds)}", "-seed=1", f"-max_len={options.length}",
+                          "-seed_inputs=" + ",".join(seeds)])
     if options.canary:
         if status != FOUND or "canary found" not in output:
             fail(f"{options.runs} inputs did not find the planted bug: the fuzzer would not find a real one either", output)

@@ -54,14 +54,17 @@ struct Pair {
 // Calls `take` with the pieces of the stream: of the given lengths in turn, or all at once when there are none.
 void split(ByteView stream, ByteView lengths, const std::function<void(ByteView)>& take) {
   for (std::size_t i = 0; !stream.empty(); ++i) {
-    const std::size_t wanted = lengths.empty() ? stream.size() : 1 + std::to_integer<std::size_t>(lengths[i % lengths.size()]);
+    const std::size_t wanted =
+        lengths.empty() ? stream.size() : 1 + std::to_integer<std::size_t>(lengths[i % lengths.size()]);
     const ByteView piece = stream.first(std::min(wanted, stream.size()));
     take(piece);
     stream = stream.subspan(piece.size());
   }
 }
 
-std::string line(const char* what, ByteView bytes) { return std::string(what) + " " + std::string(base::text_of(bytes)) + "\n"; }
+std::string line(const char* what, ByteView bytes) {
+  return std::string(what) + " " + std::string(base::text_of(bytes)) + "\n";
+}
 
 // --- between two nodes --------------------------------------------------------------------------------------------------
 
@@ -74,21 +77,26 @@ class Owner final : public net::ConnectionOwner {
   }
   void on_ready(net::Connection&) override { told += "ready\n"; }
   void on_application_frame(net::Connection&, ByteView frame) override { told += line("frame", frame); }
-  void on_broken(net::Connection&, const net::ConnectionError& error) override { told += "broken " + error.error.message + "\n"; }
+  void on_broken(net::Connection&, const net::ConnectionError& error) override {
+    told += "broken " + error.error.message + "\n";
+  }
   void on_lingering(net::Connection&) override { told += "lingering\n"; }
   void want_flush(net::Connection&) override {}
   void want_reading(net::Connection&) override {}
   std::string told;
 };
 
-net::Identity identity(std::uint64_t id) { return {base::NodeId(id), base::Incarnation(id), id, 1, "a secret of the fuzzer"}; }
+net::Identity identity(std::uint64_t id) {
+  return {base::NodeId(id), base::Incarnation(id), id, 1, "a secret of the fuzzer"};
+}
 
 // What the connection tells its owner about `frames` behind a handshake, read in pieces.
 std::string receive(ByteView frames, ByteView lengths) {
   Owner owner;
   on_lane([&] {
     const Pair pair;
-    std::shared_ptr<net::Connection> connection(new net::Connection(lane(), owner, net::Handshake::accept(identity(2), {})));
+    std::shared_ptr<net::Connection> connection(
+        new net::Connection(lane(), owner, net::Handshake::accept(identity(2), {})));
     FUZZ_REQUIRE_OK(connection->open_handle());
     FUZZ_REQUIRE(uv_tcp_open(&connection->tcp_, pair.ours) == 0);
     FUZZ_REQUIRE_OK(connection->connected());
@@ -127,7 +135,8 @@ std::string receive(ByteView frames, ByteView lengths) {
       const auto tag = seal->finish();
       FUZZ_REQUIRE_OK(tag);
       const std::size_t start = stream.size();
-      for (const ByteView part : {ByteView(header), payload, tag->view()}) stream.insert(stream.end(), part.begin(), part.end());
+      for (const ByteView part : {ByteView(header), payload, tag->view()})
+        stream.insert(stream.end(), part.begin(), part.end());
       if (damage != 0) stream[start + damage % (stream.size() - start)] ^= static_cast<std::byte>(1 << damage % 8);
     }
     split(stream, lengths, [&](ByteView piece) { connection->consume(piece); });
@@ -146,7 +155,8 @@ std::string serve(ByteView stream, ByteView lengths) {
     const Pair pair;
     auto path = net::SocketPath::open("unused");
     FUZZ_REQUIRE_OK(path);
-    const auto server = std::make_shared<net::LocalServer::Impl>(lane(), "unused", std::move(*path), -1, (struct stat){});
+    const auto server =
+        std::make_shared<net::LocalServer::Impl>(lane(), "unused", std::move(*path), -1, (struct stat){});
     std::vector<net::LocalServer::Reply> replies;  // kept: nobody is answered before the end
     server->handler_ = [&](ByteView request, net::LocalServer::Reply reply) {
       told += line("request", request);
@@ -186,7 +196,8 @@ void fuzz::run(base::ByteView input) {
   if (whole.find(local ? "request" : "frame") != std::string::npos) accepted();
   FUZZ_CANARY(local && whole.find("request xx") != std::string::npos && whole.find("closed") != std::string::npos);
   const std::string pieces = read(lengths);
-  if (pieces != whole) fail(__FILE__, __LINE__, "any split gives the same", "\n--- whole:\n" + whole + "\n--- in pieces:\n" + pieces);
+  if (pieces != whole)
+    fail(__FILE__, __LINE__, "any split gives the same", "\n--- whole:\n" + whole + "\n--- in pieces:\n" + pieces);
   const std::byte one{0};
   FUZZ_REQUIRE(read({&one, 1}) == whole);
 }
@@ -220,11 +231,15 @@ std::vector<fuzz::Seed> fuzz::seeds() {
     out.u8(20);
     std::uint64_t id = 1;
     for (const std::string_view request : {"xx", "", "status"}) {
-      out.raw(net::encode_header(net::LocalHeader{static_cast<std::uint32_t>(request.size()), net::LocalKind::kRequest, id++}));
+      out.raw(net::encode_header(
+          net::LocalHeader{static_cast<std::uint32_t>(request.size()), net::LocalKind::kRequest, id++}));
       out.raw(base::view_of(request));
     }
     out.raw(net::encode_header(net::LocalHeader{last_size, net::LocalKind::kRequest, id}));
     return out.take();
   };
-  return {{"valid-node", node(0)}, {"valid-node-damaged", node(50)}, {"valid-local", local(10)}, {"valid-local-too-large", local(17 << 20)}};
+  return {{"valid-node", node(0)},
+          {"valid-node-damaged", node(50)},
+          {"valid-local", local(10)},
+          {"valid-local-too-large", local(17 << 20)}};
 }

@@ -17,11 +17,13 @@ void check_meta(ByteView bytes) {
   const auto meta = fuzz::check_stable(
       bytes, node::decode_meta, [](const node::Meta& it) { return node::encode(it); },
       [](const node::Meta& a, const node::Meta& b) {
-        bool same = std::tie(a.node, a.incarnation, a.boot, a.cluster, a.promise, a.catalogue.at, a.catalogue.formed) ==
-                        std::tie(b.node, b.incarnation, b.boot, b.cluster, b.promise, b.catalogue.at, b.catalogue.formed) &&
-                    a.catalogue.rows.size() == b.catalogue.rows.size();
+        bool same =
+            std::tie(a.node, a.incarnation, a.boot, a.cluster, a.promise, a.catalogue.at, a.catalogue.formed) ==
+                std::tie(b.node, b.incarnation, b.boot, b.cluster, b.promise, b.catalogue.at, b.catalogue.formed) &&
+            a.catalogue.rows.size() == b.catalogue.rows.size();
         for (int i = 0; i < base::kGroupCount; ++i)
-          same = same && a.groups[i].floor == b.groups[i].floor && a.groups[i].configuration == b.groups[i].configuration;
+          same =
+              same && a.groups[i].floor == b.groups[i].floor && a.groups[i].configuration == b.groups[i].configuration;
         for (std::size_t i = 0; same && i < a.catalogue.rows.size(); ++i) {
           const node::CatalogueRow& x = a.catalogue.rows[i];
           const node::CatalogueRow& y = b.catalogue.rows[i];
@@ -30,7 +32,8 @@ void check_meta(ByteView bytes) {
         }
         return same;
       });
-  if (!meta) return FUZZ_REQUIRE(meta.error().code == base::Code::kCorrupt || meta.error().code == base::Code::kArgument);
+  if (!meta)
+    return FUZZ_REQUIRE(meta.error().code == base::Code::kCorrupt || meta.error().code == base::Code::kArgument);
   for (const node::CatalogueRow& row : meta->catalogue.rows) FUZZ_REQUIRE_OK(pages::valid_database_name(row.name));
   FUZZ_CANARY(meta->catalogue.rows.size() == 1 && meta->catalogue.rows[0].page_size != 4096);
 }
@@ -48,9 +51,10 @@ void check_reply(ByteView bytes) {
   const auto reply = fuzz::check_stable(
       bytes, node::decode_forward_reply, [](const node::ForwardReply& it) { return node::encode(it); },
       [](const node::ForwardReply& a, const node::ForwardReply& b) {
-        return std::tie(a.origin, a.term, a.verdict, a.committed, a.apply_through, a.error.code, a.error.message, a.error.sqlite_code,
-                        a.body) == std::tie(b.origin, b.term, b.verdict, b.committed, b.apply_through, b.error.code, b.error.message,
-                                            b.error.sqlite_code, b.body);
+        return std::tie(a.origin, a.term, a.verdict, a.committed, a.apply_through, a.error.code, a.error.message,
+                        a.error.sqlite_code, a.body) == std::tie(b.origin, b.term, b.verdict, b.committed,
+                                                                 b.apply_through, b.error.code, b.error.message,
+                                                                 b.error.sqlite_code, b.body);
       });
   if (!reply) FUZZ_REQUIRE(reply.error().code == base::Code::kProtocol);
 }
@@ -62,20 +66,25 @@ void fuzz::run(base::ByteView input) {
   const std::uint8_t choice = in.u8() % 7;
   const ByteView bytes = in.rest();
   switch (choice) {
-    case 0: return check_meta(bytes);
+    case 0:
+      return check_meta(bytes);
     case 1: {
       const auto hello = check_exact(bytes, node::decode_hello, [](const node::Hello& it) { return node::encode(it); });
       return FUZZ_REQUIRE(hello || hello.error().code == base::Code::kProtocol);
     }
-    case 2: return check_frame(bytes);
+    case 2:
+      return check_frame(bytes);
     case 3: {
-      const auto forward = check_exact(bytes, node::decode_forward, [](const node::Forward& it) { return node::encode(it); });
+      const auto forward =
+          check_exact(bytes, node::decode_forward, [](const node::Forward& it) { return node::encode(it); });
       if (forward) FUZZ_REQUIRE_OK(pages::valid_database_name(forward->database));
       return;
     }
-    case 4: return check_reply(bytes);
+    case 4:
+      return check_reply(bytes);
     case 5: {
-      const auto control = check_exact(bytes, node::decode_control, [](const node::Control& it) { return node::encode(it); });
+      const auto control =
+          check_exact(bytes, node::decode_control, [](const node::Control& it) { return node::encode(it); });
       return FUZZ_REQUIRE(control || control.error().code == base::Code::kProtocol);
     }
     default: {
@@ -111,8 +120,9 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   reply.error = base::make_error(base::Code::kTimeout, "too late");
   const node::Control control{node::ControlKind::kDrop, 5, base::copy_of(base::view_of("app.db"))};
   const node::ControlReply refusal{5, base::make_error(base::Code::kExists, "it is there")};
-  return {{"valid-meta", chosen(0, node::encode(meta))},     {"valid-meta-empty", chosen(0, node::encode(empty))},
-          {"valid-hello", chosen(1, node::encode(hello))},   {"valid-frame", chosen(2, *frame)},
-          {"valid-forward", chosen(3, node::encode(forward))}, {"valid-forward-reply", chosen(4, node::encode(reply))},
-          {"valid-control", chosen(5, node::encode(control))}, {"valid-control-reply", chosen(6, node::encode(refusal))}};
+  return {
+      {"valid-meta", chosen(0, node::encode(meta))},       {"valid-meta-empty", chosen(0, node::encode(empty))},
+      {"valid-hello", chosen(1, node::encode(hello))},     {"valid-frame", chosen(2, *frame)},
+      {"valid-forward", chosen(3, node::encode(forward))}, {"valid-forward-reply", chosen(4, node::encode(reply))},
+      {"valid-control", chosen(5, node::encode(control))}, {"valid-control-reply", chosen(6, node::encode(refusal))}};
 }

@@ -16,17 +16,18 @@ bool same(const std::vector<pages::Patch>& one, const std::vector<pages::Patch>&
   });
 }
 bool same(const std::vector<pages::RequestRecord>& one, const std::vector<pages::RequestRecord>& two) {
-  return std::equal(one.begin(), one.end(), two.begin(), two.end(), [](const auto& a, const auto& b) {
-    return a.origin == b.origin && a.result == b.result;
-  });
+  return std::equal(one.begin(), one.end(), two.begin(), two.end(),
+                    [](const auto& a, const auto& b) { return a.origin == b.origin && a.result == b.result; });
 }
 auto fields(const pages::TxHeader& h) {
-  return std::tie(h.db, h.parent, h.digest_before, h.digest_after, h.origin, h.lease_term, h.lease, h.page_size, h.size_after,
-                  h.request_count, h.patch_count, h.part_count);
+  return std::tie(h.db, h.parent, h.digest_before, h.digest_after, h.origin, h.lease_term, h.lease, h.page_size,
+                  h.size_after, h.request_count, h.patch_count, h.part_count);
 }
 auto fields(const pages::TxPart& p) { return std::tie(p.db, p.origin, p.lease_term, p.lease, p.number); }
 auto fields(const pages::TxAbort& a) { return std::tie(a.db, a.origin, a.lease_term, a.lease); }
-auto fields(const pages::CreateDatabase& c) { return std::tie(c.name, c.page_size, c.origin, c.size_after, c.digest_after); }
+auto fields(const pages::CreateDatabase& c) {
+  return std::tie(c.name, c.page_size, c.origin, c.size_after, c.digest_after);
+}
 auto fields(const pages::DropDatabase& d) { return std::tie(d.db, d.name, d.origin); }
 
 // `page_size` 0: not known, any page takes the patch.
@@ -45,11 +46,12 @@ void check_patches(const std::vector<pages::Patch>& patches, std::uint32_t page_
 }
 
 void check_tx(ByteView payload) {
-  const auto tx = fuzz::check_stable(payload, pages::decode_tx, [](const pages::Tx& it) { return pages::encode(it); },
-                                     [](const pages::Tx& one, const pages::Tx& two) {
-                                       return fields(one.header) == fields(two.header) && same(one.requests, two.requests) &&
-                                              same(one.patches, two.patches);
-                                     });
+  const auto tx = fuzz::check_stable(
+      payload, pages::decode_tx, [](const pages::Tx& it) { return pages::encode(it); },
+      [](const pages::Tx& one, const pages::Tx& two) {
+        return fields(one.header) == fields(two.header) && same(one.requests, two.requests) &&
+               same(one.patches, two.patches);
+      });
   if (!tx) {
     FUZZ_REQUIRE(tx.error().code == base::Code::kCorrupt);
     return;
@@ -71,14 +73,17 @@ void fuzz::run(base::ByteView input) {
   check_tx(input);
   const auto part = check_stable(
       input, pages::decode_tx_part, [](const pages::TxPart& it) { return pages::encode(it); },
-      [](const pages::TxPart& one, const pages::TxPart& two) { return fields(one) == fields(two) && same(one.patches, two.patches); });
+      [](const pages::TxPart& one, const pages::TxPart& two) {
+        return fields(one) == fields(two) && same(one.patches, two.patches);
+      });
   if (part) {
     const auto header = pages::decode_tx_part_header(input);
     FUZZ_REQUIRE(header && fields(*header) == fields(*part) && header->patches.empty());
     check_patches(part->patches, 0, 0);
   }
-  const auto abort = check_stable(input, pages::decode_tx_abort, [](const pages::TxAbort& it) { return pages::encode(it); },
-                                  [](const auto& one, const auto& two) { return fields(one) == fields(two); });
+  const auto abort = check_stable(
+      input, pages::decode_tx_abort, [](const pages::TxAbort& it) { return pages::encode(it); },
+      [](const auto& one, const auto& two) { return fields(one) == fields(two); });
   const auto create = check_stable(
       input, pages::decode_create, [](const pages::CreateDatabase& it) { return pages::encode(it); },
       [](const auto& one, const auto& two) { return fields(one) == fields(two) && same(one.initial, two.initial); });
@@ -86,8 +91,9 @@ void fuzz::run(base::ByteView input) {
     FUZZ_REQUIRE_OK(pages::valid_database_name(create->name));
     check_patches(create->initial, create->page_size, create->size_after);
   }
-  const auto drop = check_stable(input, pages::decode_drop, [](const pages::DropDatabase& it) { return pages::encode(it); },
-                                 [](const auto& one, const auto& two) { return fields(one) == fields(two); });
+  const auto drop = check_stable(
+      input, pages::decode_drop, [](const pages::DropDatabase& it) { return pages::encode(it); },
+      [](const auto& one, const auto& two) { return fields(one) == fields(two); });
   if (drop) FUZZ_REQUIRE_OK(pages::valid_database_name(drop->name));
   const bool any = part || abort || create || drop;
   if (any) FUZZ_REQUIRE(static_cast<bool>(pages::entry_type(input)));
@@ -101,7 +107,18 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   changed[5] = std::byte{1};
   changed[400] = std::byte{2};
   pages::Tx tx;
-  tx.header = {base::DatabaseId(2), {base::Term(5), base::Index(1000)}, 1, 2, origin, base::Term(5), base::LeaseId(77), 512, 9, 1, 2, 0};
+  tx.header = {base::DatabaseId(2),
+               {base::Term(5), base::Index(1000)},
+               1,
+               2,
+               origin,
+               base::Term(5),
+               base::LeaseId(77),
+               512,
+               9,
+               1,
+               2,
+               0};
   tx.requests = {{origin, base::copy_of(base::view_of("ok"))}};
   tx.patches = {pages::make_patch(3, page, changed), pages::make_patch(9, {}, changed)};
   pages::Tx small = tx;
@@ -116,7 +133,11 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   const pages::TxAbort abort{base::DatabaseId(2), origin, base::Term(5), base::LeaseId(77)};
   const pages::CreateDatabase create{"app.db", 512, origin, {pages::make_patch(1, {}, page)}, 1, 42};
   const pages::DropDatabase drop{base::DatabaseId(2), "app.db", origin};
-  return {{"valid-tx", pages::encode(tx)},{"valid-tx-small", pages::encode(small)},         {"valid-tx-final", pages::encode(final_part)},
-          {"valid-part", pages::encode(part)},     {"valid-abort", pages::encode(abort)},
-          {"valid-create", pages::encode(create)}, {"valid-drop", pages::encode(drop)}};
+  return {{"valid-tx", pages::encode(tx)},
+          {"valid-tx-small", pages::encode(small)},
+          {"valid-tx-final", pages::encode(final_part)},
+          {"valid-part", pages::encode(part)},
+          {"valid-abort", pages::encode(abort)},
+          {"valid-create", pages::encode(create)},
+          {"valid-drop", pages::encode(drop)}};
 }

@@ -37,7 +37,8 @@ std::optional<std::uint64_t> varint(const Bytes& in, std::size_t& at) {
 
 // The page after the patch; nothing when the patch is malformed.
 std::optional<Bytes> model(const pages::Patch& patch, const Bytes& before) {
-  if (patch.kind == pages::PatchKind::kFull) return patch.body.size() == before.size() ? std::optional(patch.body) : std::nullopt;
+  if (patch.kind == pages::PatchKind::kFull)
+    return patch.body.size() == before.size() ? std::optional(patch.body) : std::nullopt;
   Bytes page = patch.kind == pages::PatchKind::kZeros ? Bytes(before.size()) : before;
   std::size_t position = 0;
   for (std::size_t at = 0; at < patch.body.size();) {

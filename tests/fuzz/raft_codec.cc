@@ -30,8 +30,8 @@ void check_message(base::ByteView bytes) {
 }
 
 void check_configuration(base::ByteView bytes) {
-  const auto configuration =
-      fuzz::check_exact(bytes, raft::decode_configuration, [](const raft::Configuration& it) { return raft::encode(it); });
+  const auto configuration = fuzz::check_exact(bytes, raft::decode_configuration,
+                                               [](const raft::Configuration& it) { return raft::encode(it); });
   if (!configuration) {
     FUZZ_REQUIRE(configuration.error().code == base::Code::kCorrupt);
     return;
@@ -87,7 +87,8 @@ std::vector<fuzz::Seed> fuzz::seeds() {
       {"snapshot-reply", raft::SnapshotReply{id, true}}};
   std::vector<Seed> all;
   for (const auto& [name, body] : bodies)
-    all.push_back({std::string("valid-message-") + name, chosen(0, raft::encode(raft::Message{one, two, base::Term(4), body}))});
+    all.push_back(
+        {std::string("valid-message-") + name, chosen(0, raft::encode(raft::Message{one, two, base::Term(4), body}))});
   raft::Configuration joint;
   joint.voters = {{one, "a:1", "a:2"}};
   joint.outgoing = {one, two};

@@ -12,8 +12,8 @@ namespace {
 using base::Bytes;
 
 bool same(const wal::SegmentHeader& a, const wal::SegmentHeader& b) {
-  return a.segment_size == b.segment_size && a.sequence == b.sequence && a.salt == b.salt && a.first_lsn == b.first_lsn &&
-         a.identity.cluster == b.identity.cluster && a.identity.node == b.identity.node &&
+  return a.segment_size == b.segment_size && a.sequence == b.sequence && a.salt == b.salt &&
+         a.first_lsn == b.first_lsn && a.identity.cluster == b.identity.cluster && a.identity.node == b.identity.node &&
          a.identity.incarnation == b.identity.incarnation && a.start == b.start && a.settled_from == b.settled_from &&
          a.groups == b.groups;
 }
@@ -81,7 +81,7 @@ void check_builder(fuzz::Input& in) {
     wal::Item item;
     item.header.type = in.u8() % 4 == 0 ? wal::RecordType::kHardState : wal::RecordType::kEntry;
     if (item.header.type == wal::RecordType::kHardState) payload.resize(payload.size() % wal::kHardStateSizeMax);
-    item.header.index = wal::Index(in.u64());
+    item.header.index = wal::Index(in.u64() % wal::kNumberMax);
     item.header.term = wal::Term(items.size());
     total += payload.size();
     payloads.push_back(std::move(payload));
@@ -99,7 +99,8 @@ void check_builder(fuzz::Input& in) {
     FUZZ_REQUIRE(lsn < 1000);
     Bytes out(room);
     const std::uint32_t before = crc;
-    const std::size_t size = builder.pack(frame, offset, base::Lsn(lsn), lsn == 1 ? wal::kFlagFirst : 0, room, out.data(), crc);
+    const std::size_t size =
+        builder.pack(frame, offset, base::Lsn(lsn), lsn == 1 ? wal::kFlagFirst : 0, room, out.data(), crc);
     FUZZ_REQUIRE(size > 0 && size <= room && size % wal::kBlockSize == 0);
     const auto header = wal::decode_batch_header(base::ByteView(out).first(size));
     FUZZ_REQUIRE(header.has_value());
@@ -108,7 +109,8 @@ void check_builder(fuzz::Input& in) {
     const auto records = wal::decode_records(*header, base::ByteView(out).first(size));
     FUZZ_REQUIRE(records.has_value());
     for (const wal::Record& record : *records) {
-      const bool begins = record.header.type != wal::RecordType::kMiddle && record.header.type != wal::RecordType::kLast;
+      const bool begins =
+          record.header.type != wal::RecordType::kMiddle && record.header.type != wal::RecordType::kLast;
       if (begins) got.emplace_back();
       FUZZ_REQUIRE(!got.empty() && got.size() <= items.size());
       FUZZ_REQUIRE(record.header.index == items[got.size() - 1].header.index);
@@ -126,10 +128,14 @@ void check_builder(fuzz::Input& in) {
 void fuzz::run(base::ByteView input) {
   Input in(input);
   switch (in.u8() % 4) {
-    case 0: return check_segment_header(base::copy_of(in.rest()), false);
-    case 1: return check_segment_header(base::copy_of(in.rest()), true);
-    case 2: return check_batch(base::copy_of(in.rest()));
-    default: return check_builder(in);
+    case 0:
+      return check_segment_header(base::copy_of(in.rest()), false);
+    case 1:
+      return check_segment_header(base::copy_of(in.rest()), true);
+    case 2:
+      return check_batch(base::copy_of(in.rest()));
+    default:
+      return check_builder(in);
   }
 }
 
@@ -154,7 +160,8 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   builder.begin(items, places);
   Bytes batch(wal::kBlockSize);
   std::uint32_t crc = 0;
-  builder.pack({77, 5, base::Lsn(3), {}}, wal::kDataStart, base::Lsn(4), wal::kFlagFirst, batch.size(), batch.data(), crc);
+  builder.pack({77, 5, base::Lsn(3), {}}, wal::kDataStart, base::Lsn(4), wal::kFlagFirst, batch.size(), batch.data(),
+               crc);
   batch.resize(wal::kBatchHeaderSize + 3 * 136);
   base::Writer list;
   list.u8(1);

@@ -40,7 +40,8 @@ inline void mend_segment(base::MutableByteView file) {
       mend_batch(rest);
       previous = base::load_u32(rest.data());
       const std::size_t length = base::load_u32(&rest[44]);
-      if (length <= rest.size()) size = std::max(size, static_cast<std::size_t>(wal::align_up(length, wal::kBlockSize)));
+      if (length <= rest.size())
+        size = std::max(size, static_cast<std::size_t>(wal::align_up(length, wal::kBlockSize)));
     }
     at += size;
   }
