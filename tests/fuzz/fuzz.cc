@@ -7,6 +7,13 @@
 #include <string_view>
 
 namespace fuzz {
+
+#ifdef HQL_FUZZ_CANARY
+const bool kPlanted = true;
+#else
+const bool kPlanted = false;
+#endif
+
 namespace {
 
 std::size_t g_inputs = 0;

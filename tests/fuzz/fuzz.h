@@ -26,6 +26,8 @@ std::vector<Seed> seeds();
 void accepted();
 
 [[noreturn]] void fail(const char* file, int line, const char* what, const std::string& detail);
+// The only difference between a fuzzer and its canary; so a target is compiled once.
+extern const bool kPlanted;
 [[noreturn]] void canary(const char* file, int line);
 
 // Takes an input apart for targets whose input is not one encoded thing. Past the end everything is zero or empty.
@@ -67,9 +69,5 @@ inline base::Bytes chosen(std::uint8_t choice, base::ByteView rest) {
 #define FUZZ_REQUIRE(condition) ((condition) ? void() : ::fuzz::fail(__FILE__, __LINE__, #condition, {}))
 #define FUZZ_REQUIRE_OK(result) \
   ((result) ? void() : ::fuzz::fail(__FILE__, __LINE__, #result, (result).error().message))
-// A planted bug, only in the binary <target>_canary: a few thousand inputs must find it (tests/fuzz/fuzz.py).
-#ifdef HQL_FUZZ_CANARY
-#define FUZZ_CANARY(condition) ((condition) ? ::fuzz::canary(__FILE__, __LINE__) : void())
-#else
-#define FUZZ_CANARY(condition) void()
-#endif
+// A planted bug, only in the binary fuzz_<target>_canary: a few thousand inputs must find it (tests/fuzz/fuzz.py).
+#define FUZZ_CANARY(condition) (::fuzz::kPlanted && (condition) ? ::fuzz::canary(__FILE__, __LINE__) : void())
