@@ -180,9 +180,8 @@ void fuzz::run(base::ByteView input) {
   FUZZ_REQUIRE(!again->created);
   for (std::size_t i = 0; i < 2; ++i) {
     const auto found = read_all(*again, kGroups[i]);
-    FUZZ_REQUIRE(found.has_value());
     // Nonsense under right checksums is no damage that a disk makes: a start may then find less of it than the one before.
-    if (!mend || !was_damaged) FUZZ_REQUIRE(same(contents[i], *found));
+    if (!mend || !was_damaged) FUZZ_REQUIRE(found && same(contents[i], *found));
   }
   FUZZ_REQUIRE_OK(again->log->seal());
 }
