@@ -1,6 +1,7 @@
 // Encoding and decoding of log bytes; see format.h for the layout.
 #include "wal/format.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/checksum.h"
@@ -26,6 +27,8 @@ void store_group(std::byte* at, const GroupHeader& group) {
   std::copy(group.hard_state.begin(), group.hard_state.end(), at + kHardStateAt);
 }
 
+bool in_range(LogId id) { return id.term.value <= kNumberMax && id.index.value <= kNumberMax; }
+
 bool load_group(const std::byte* at, GroupHeader& group) {
   group.next = Index(base::load_u64(at));
   group.previous_term = Term(base::load_u64(at + 8));
@@ -34,6 +37,7 @@ bool load_group(const std::byte* at, GroupHeader& group) {
   group.known = {Term(base::load_u64(at + 40)), Index(base::load_u64(at + 48))};
   const std::uint32_t size = base::load_u32(at + 56);
   if (size > kHardStateSizeMax || group.next.value == 0) return false;
+  if (!in_range({group.previous_term, group.next}) || !in_range(group.floor) || !in_range(group.known)) return false;
   group.hard_state.assign(at + kHardStateAt, at + kHardStateAt + size);
   return true;
 }
@@ -100,6 +104,7 @@ base::Result<SegmentHeader> decode_segment_header(ByteView block) {
   const bool size_ok = header.segment_size >= kSegmentSizeMin && header.segment_size <= kSegmentSizeMax;
   if (!size_ok || header.segment_size % kBlockSize != 0) return corrupt("segment header names an impossible size");
   if (!header.first_lsn || header.sequence == 0) return corrupt("segment header names no position");
+  if (header.first_lsn.value > kNumberMax || header.sequence > kNumberMax) return corrupt("segment header names an impossible position");
   for (std::size_t i = 0; i < header.groups.size(); ++i) {
     if (!load_group(at + kGroupsAt + i * kGroupStride, header.groups[i])) return corrupt("segment header has a bad group");
   }
@@ -149,7 +154,8 @@ std::optional<BatchHeader> decode_batch_header(ByteView bytes) {
     header.last[i] = {Term(base::load_u64(at + 64 + 16 * i)), Index(base::load_u64(at + 72 + 16 * i))};
   }
   if (header.length < kBatchHeaderSize || header.length > kBatchSizeMax) return std::nullopt;
-  if (!header.lsn || header.durable_through >= header.lsn) return std::nullopt;
+  if (!header.lsn || header.lsn.value > kNumberMax || header.durable_through >= header.lsn) return std::nullopt;
+  if (!std::all_of(header.last.begin(), header.last.end(), in_range)) return std::nullopt;
   return header;
 }
 
@@ -197,6 +203,7 @@ std::optional<Record> decode_record(ByteView bytes, std::uint32_t seed) {
   header.index = Index(base::load_u64(at + 16));
   header.term = Term(base::load_u64(at + 24));
   if (header.total > kEntrySizeMax || header.length > header.total) return std::nullopt;
+  if (!in_range({header.term, header.index})) return std::nullopt;
   if (header.type == RecordType::kHardState && header.length > kHardStateSizeMax) return std::nullopt;
   record.payload = bytes.subspan(kRecordHeaderSize, header.length);
   record.size = align_up(kRecordHeaderSize + header.length, kRecordAlignment);

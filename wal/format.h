@@ -49,6 +49,8 @@ inline constexpr std::size_t kRecordHeaderSize = 32;
 inline constexpr std::size_t kRecordAlignment = 8;
 inline constexpr std::uint64_t kDataStart = 2 * kBlockSize;  // first batch of a segment
 inline constexpr std::uint64_t kSegmentSizeMin = std::uint64_t{64} << 10;
+// Terms, indexes and LSNs are far from wrapping around; what is read and says otherwise is no header.
+inline constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 62;
 inline constexpr std::uint64_t kSegmentSizeMax = std::uint64_t{1} << 30;  // offsets in a segment fit 32 bits
 // Of one entry, in as many fragments as that takes. Proposals stay far below it (base::kEntryPayloadMax).
 inline constexpr std::size_t kEntrySizeMax = std::size_t{1} << 30;

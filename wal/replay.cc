@@ -21,9 +21,9 @@ bool ends_at(GroupIndex& index, LogId last) {
 Replay::Replay(const std::vector<Segment>& segments) {
   for (const Segment& segment : segments) {
     const SegmentHeader& header = segment.header;
-    if (header.settled_from) settled_.push_back({header.settled_from, header.first_lsn});
+    if (header.settled_from) settled_.push_back({header.settled_from, header.first_lsn, header.sequence});
     for (std::size_t i = 0; i < header.groups.size(); ++i) {
-      if (header.groups[i].rebased_from) void_[i].push_back({header.groups[i].rebased_from, header.first_lsn});
+      if (header.groups[i].rebased_from) void_[i].push_back({header.groups[i].rebased_from, header.first_lsn, header.sequence});
     }
   }
 }
@@ -31,6 +31,14 @@ Replay::Replay(const std::vector<Segment>& segments) {
 bool Replay::is_void(Group group, Lsn lsn) const {
   const auto& ranges = void_[slot_of(group)];
   return std::any_of(ranges.begin(), ranges.end(), [lsn](const Range& range) { return range.holds(lsn); });
+}
+
+// A segment that got no batch begins where the one after it does: what its header says of the log's end was known to that one.
+bool Replay::is_void(Group group, const SegmentHeader& header) const {
+  const auto& ranges = void_[slot_of(group)];
+  return std::any_of(ranges.begin(), ranges.end(), [&](const Range& range) {
+    return range.holds(header.first_lsn) || (range.to == header.first_lsn && header.sequence < range.sequence);
+  });
 }
 
 bool Replay::is_settled(Lsn from, Lsn to) const {
@@ -46,7 +54,7 @@ void Replay::segment(const SegmentHeader& header, const std::string& where) {
     const LogId last{said.previous_term, Index(said.next.value - 1)};
     if (!started_) {
       group.state.index.reset(last);
-    } else if (!is_void(kGroups[i], header.first_lsn) && !ends_at(group.state.index, last)) {
+    } else if (!is_void(kGroups[i], header) && !ends_at(group.state.index, last)) {
       lose(group, last, header.first_lsn);
     }
     group.doubt = !started_ && header.start == SegmentStart::kInsideAppend;

@@ -62,6 +62,7 @@ class Replay {
   struct Range {
     Lsn from;
     Lsn to;
+    std::uint64_t sequence = 0;  // of the segment whose header says so; it begins with `to`
     [[nodiscard]] bool holds(Lsn lsn) const { return lsn >= from && lsn < to; }
   };
 
@@ -71,6 +72,7 @@ class Replay {
   void apply_pending();
   void apply(const Pending& record, const Pending* first_fragment);
   [[nodiscard]] bool is_void(Group group, Lsn lsn) const;
+  [[nodiscard]] bool is_void(Group group, const SegmentHeader& header) const;
   LogId finish_group(GroupReplay& group);
 
   std::array<GroupReplay, base::kGroupCount> groups_;

@@ -288,6 +288,41 @@ TEST_F(DamageTest, NothingReadable_OpenFails) {
   EXPECT_EQ(env_.snapshot().size(), rotten.size());
 }
 
+// The process died between the header of a segment and its first batch, then what was before it rotted. The next segment begins at the same
+// LSN and says how the log went on: the header of the empty one, which knows of entries that are gone, is part of the damage.
+TEST_F(DamageTest, RotBeforeASegmentThatHoldsNoBatch_EntriesAppendedAfterwardsOutliveRestarts) {
+  open();
+  ASSERT_TRUE(append(entries(Group::kData, 2, 500)));
+  const Model kept = model_;
+  ASSERT_TRUE(append(entries(Group::kData, 1, 500)));
+  ASSERT_TRUE(append(entries(Group::kData, 1, 60000)));
+  log_.reset();
+  const std::string first = "log/0000000000000001.seg";
+  const std::string second = "log/0000000000000002.seg";
+  auto disk = env_.snapshot();
+  ASSERT_TRUE(disk.contains(second));
+  std::fill(disk.at(second).begin() + 2 * wal::kBlockSize, disk.at(second).end(), std::byte{0});
+  rot(disk.at(first), 3, Rot::kNoise);
+  env_.restore(disk);
+
+  auto damaged = wal::Log::open(env_, options_);
+  ASSERT_TRUE(damaged) << damaged.error().message;
+  ASSERT_TRUE(damaged->damage);
+  model_ = kept;
+  ASSERT_EQ(difference(model_, *damaged), "");
+  for (int restart = 0; restart < 3; ++restart) {
+    SCOPED_TRACE("restart " + std::to_string(restart));
+    const wal::Append more = entries(Group::kData, 1, 100);
+    ASSERT_TRUE(damaged->log->append_batch({more}));
+    model_.apply(more);
+    damaged->log.reset();
+    damaged = wal::Log::open(env_, options_);
+    ASSERT_TRUE(damaged) << damaged.error().message;
+    ASSERT_EQ(difference(model_, *damaged), "");
+  }
+  EXPECT_FALSE(damaged->damage) << damaged->damage->where;  // as long as it ever was
+}
+
 TEST_F(DamageTest, RotBelowTheFloors_IsNoDamage) {
   open();
   for (int i = 0; i < 6; ++i) ASSERT_TRUE(append(entries(Group::kData, 1, 7000)));

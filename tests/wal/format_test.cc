@@ -40,6 +40,35 @@ TEST(SegmentHeader, AnyByteChanged_IsRefused) {
   EXPECT_FALSE(wal::decode_segment_header(base::ByteView(block).first(100)));
 }
 
+// A right checksum is no reason to count on from a number that wraps around.
+TEST(Decoders, NumbersThatWouldWrapAround_AreRefused) {
+  wal::SegmentHeader header = make_header();
+  header.first_lsn = base::Lsn(UINT64_MAX);
+  EXPECT_FALSE(wal::decode_segment_header(wal::encode(header)));
+  header = make_header();
+  header.groups[0].next = Index(UINT64_MAX);
+  EXPECT_FALSE(wal::decode_segment_header(wal::encode(header)));
+  Bytes bytes(wal::kBatchHeaderSize);
+  wal::BatchHeader batch{1, 2, base::Lsn(17), base::Lsn(16), 2, wal::kBatchHeaderSize};
+  wal::encode(batch, bytes.data());
+  EXPECT_TRUE(wal::decode_batch_header(bytes));
+  batch.last[1].index = Index(UINT64_MAX);
+  wal::encode(batch, bytes.data());
+  EXPECT_FALSE(wal::decode_batch_header(bytes));
+  batch.last[1] = {};
+  batch.lsn = base::Lsn(UINT64_MAX);
+  wal::encode(batch, bytes.data());
+  EXPECT_FALSE(wal::decode_batch_header(bytes));
+  Bytes record(wal::kRecordHeaderSize);
+  wal::RecordHeader reset{wal::RecordType::kReset, Group::kData};
+  reset.index = Index(9);
+  wal::encode(reset, record.data(), 5);
+  EXPECT_TRUE(wal::decode_record(record, 5));
+  reset.index = Index(UINT64_MAX);
+  wal::encode(reset, record.data(), 5);
+  EXPECT_FALSE(wal::decode_record(record, 5));
+}
+
 TEST(Batch, AnyByteChangedOrCut_IsRefusedWhole) {
   std::vector<wal::Item> items;
   const Bytes payload(700, std::byte{9});
