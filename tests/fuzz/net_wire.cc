@@ -63,7 +63,7 @@ void check_local_error(ByteView bytes) {
   const base::Error error = net::decode_error(bytes);
   const base::Bytes again = net::encode_error(error);
   const base::Error second = net::decode_error(again);
-  FUZZ_REQUIRE(second.code == error.code && second.message == error.message);
+  FUZZ_REQUIRE(second.code == error.code && second.sqlite_code == error.sqlite_code && second.message == error.message);
   const bool malformed = error.code == base::Code::kProtocol && !equal(again, bytes);
   if (!malformed) {
     fuzz::accepted();
