@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "vfs/fork.h"
 
 namespace vfs {
 namespace {
@@ -96,6 +97,7 @@ base::Result<std::unique_ptr<WalIndex>> WalIndex::map(int fd) {
 }
 
 WalIndex::~WalIndex() {
+  if (in_forked_child()) return;  // not mapped there: something else may be at these addresses
   for (std::byte* region : regions_)
     if (region != nullptr) ::munmap(region, kRegionSize);
 }
@@ -115,6 +117,12 @@ base::Result<std::byte*> WalIndex::region(std::size_t number) {
   }
   void* memory = ::mmap(nullptr, kRegionSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, static_cast<off_t>(number * kRegionSize));
   if (memory == MAP_FAILED) return io_error("map");
+  // A mapping keeps the open file, and with it the keeper's OFD locks: a forked child must not inherit it.
+  if (::madvise(memory, kRegionSize, MADV_DONTFORK) != 0) {
+    const base::Error error = io_error("set up");
+    ::munmap(memory, kRegionSize);
+    return error;
+  }
   if (number >= regions_.size()) regions_.resize(number + 1, nullptr);
   regions_[number] = static_cast<std::byte*>(memory);
   return regions_[number];

@@ -90,6 +90,13 @@ TEST(PosixFile, DeviceFull_Write_Full) {
   EXPECT_EQ(file->write(0, view_of("x")).error().code, Code::kFull);
 }
 
+// What no sync covers says so: /dev/null and /proc have none.
+TEST(PosixFile, SyncThatFails_IsAnIoError) {
+  auto file = posix_env().open("/dev/null", OpenMode::kReadWrite).value();
+  EXPECT_EQ(file->sync().error().code, Code::kIo);
+  EXPECT_EQ(posix_env().sync_dir("/proc").error().code, Code::kIo);
+}
+
 TEST(PosixEnv, RenameRemoveList_Names_Follow) {
   const TempDir dir;
   Env& env = posix_env();

@@ -78,6 +78,20 @@ TEST_F(DataDirTest, LogOfAnotherLife_BeginsANewIncarnation) {
   EXPECT_GT(count_aside(dir_), 0u);
 }
 
+TEST_F(DataDirTest, IdFileOfAnotherLife_BeginsANewIncarnation) {
+  const std::string other = temp_.path() + "/other";
+  const auto first = live(config_in(dir_, 3));
+  const auto stranger = live(config_in(other, 3));
+  ASSERT_TRUE(first.has_value());
+  ASSERT_TRUE(stranger.has_value());
+  std::filesystem::copy_file(other + "/id", dir_ + "/id", std::filesystem::copy_options::overwrite_existing);
+  const auto again = live(config_in(dir_, 3));
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_NE(again->incarnation, first->incarnation);
+  EXPECT_NE(again->incarnation, stranger->incarnation);
+  EXPECT_GT(count_aside(dir_), 0u);
+}
+
 TEST_F(DataDirTest, EmbeddedNodeWithDatabasesButNoLog_IsRefused) {
   ASSERT_TRUE(live(config_in(dir_, 1)).has_value());
   ASSERT_TRUE(base::write_file_atomic(base::posix_env(), dir_ + "/db", "app.db", base::view_of(std::string_view("x"))).has_value());

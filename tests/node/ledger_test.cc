@@ -78,6 +78,26 @@ TEST(Ledger, WrongParentDigestOrTerm_IsVoidAndChangesNothing) {
   EXPECT_EQ(script.data(pages::encode(script.tx(db, 13))).effect, Effect::kPublish);
 }
 
+// A transaction that changes nothing leaves the digest as it was: only the parent tells what came before it.
+TEST(Ledger, OldParentWithTheSameDigest_IsVoid) {
+  Script script;
+  script.noop(1);
+  const base::DatabaseId db = script.create("a.db").db;
+  EXPECT_EQ(script.data(pages::encode(script.tx(db, 10))).effect, Effect::kPublish);
+  const pages::Tx stale = script.tx(db, 20);
+  EXPECT_EQ(script.data(pages::encode(script.tx(db, 10))).effect, Effect::kPublish);
+  EXPECT_EQ(script.data(pages::encode(stale)).effect, Effect::kVoid);
+}
+
+TEST(Ledger, AnotherPageSize_IsVoid) {
+  Script script;
+  script.noop(1);
+  const base::DatabaseId db = script.create("a.db").db;
+  pages::Tx other = script.tx(db, 10);
+  other.header.page_size = 8192;
+  EXPECT_EQ(script.data(pages::encode(other)).effect, Effect::kVoid);
+}
+
 TEST(Ledger, GarbageEntry_IsVoid) {
   Script script;
   script.noop(1);
@@ -140,6 +160,49 @@ TEST(Ledger, ChainMissingAPart_FinalIsVoid) {
   script.data(pages::encode(part_of(final, 0)));
   EXPECT_EQ(script.data(pages::encode(final)).effect, Effect::kVoid);
   EXPECT_FALSE(script.ledger.chain_open());
+}
+
+TEST(Ledger, ChainWithAPartLeftOut_FinalIsVoid) {
+  Script script;
+  script.noop(1);
+  const base::DatabaseId db = script.create("a.db").db;
+  pages::Tx final = script.tx(db, 30);
+  final.header.part_count = 2;
+  script.data(pages::encode(part_of(final, 0)));
+  EXPECT_EQ(script.data(pages::encode(part_of(final, 2))).effect, Effect::kVoid);
+  EXPECT_EQ(script.data(pages::encode(final)).effect, Effect::kVoid);
+}
+
+TEST(Ledger, ChainOfAnotherLease_FinalIsVoid) {
+  Script script;
+  script.noop(1);
+  const base::DatabaseId db = script.create("a.db").db;
+  pages::Tx final = script.tx(db, 30);
+  final.header.part_count = 1;
+  script.data(pages::encode(part_of(final, 0)));
+  final.header.lease = base::LeaseId{2};
+  EXPECT_EQ(script.data(pages::encode(final)).effect, Effect::kVoid);
+}
+
+TEST(Ledger, ChainUnderAnotherTransaction_IsEndedByIt) {
+  Script script;
+  script.noop(1);
+  const base::DatabaseId db = script.create("a.db").db;
+  const pages::Tx final = script.tx(db, 30);
+  script.data(pages::encode(part_of(final, 0)));
+  EXPECT_EQ(script.data(pages::encode(script.tx(db, 31))).effect, Effect::kPublish);
+  EXPECT_FALSE(script.ledger.chain_open());
+}
+
+TEST(Ledger, ChainBegunAnew_IsTheLaterOne) {
+  Script script;
+  script.noop(1);
+  const base::DatabaseId db = script.create("a.db").db;
+  script.data(pages::encode(part_of(script.tx(db, 30), 0)));
+  pages::Tx final = script.tx(db, 31);
+  final.header.part_count = 1;
+  EXPECT_EQ(script.data(pages::encode(part_of(final, 0))).effect, Effect::kNone);
+  EXPECT_EQ(script.data(pages::encode(final)).effect, Effect::kPublish);
 }
 
 TEST(Ledger, ChainAborted_AnotherTransactionIsEffective) {

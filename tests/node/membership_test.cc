@@ -66,6 +66,8 @@ TEST(Membership, Superseded_OnlyByASimpleConfigurationThatNamesAnother) {
   EXPECT_FALSE(superseded_by(configuration, info(4, 14).member));
   configuration.outgoing = {info(3, 99).member};
   EXPECT_FALSE(superseded_by(configuration, info(3, 99).member));
+  configuration.outgoing = {info(1, 11).member};
+  EXPECT_FALSE(superseded_by(configuration, info(3, 99).member));  // not before the joint change has ended
 }
 
 }  // namespace

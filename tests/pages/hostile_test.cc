@@ -99,7 +99,9 @@ TEST(Hostile, FlippedAndRandomBytes_NeverCrash) {
 TEST(Hostile, DecompressionBomb_IsRefusedBeforeAllocation) {
   // A body that says it is larger than LZ4 can make it, and one over the limit that LZ4 could make.
   base::Bytes tiny(16);
-  EXPECT_FALSE(pages::load_body(tiny, true, 64u << 20));
+  const auto bomb = pages::load_body(tiny, true, 1u << 20);
+  ASSERT_FALSE(bomb);
+  EXPECT_NE(bomb.error().message.find("cannot expand"), std::string::npos) << bomb.error().message;  // not even tried
   EXPECT_FALSE(pages::load_body(tiny, true, UINT64_MAX));
   EXPECT_FALSE(pages::load_body(tiny, false, UINT64_MAX));
   const std::size_t plain_size = pages::kBodyMax + 1;
@@ -122,6 +124,20 @@ TEST(Hostile, CountsBeyondBytes_AreRefusedBeforeAllocation) {
   EXPECT_FALSE(pages::decode_body_patches(patches, 4096));
   base::Reader requests(body.view());
   EXPECT_FALSE(pages::decode_body_requests(requests, UINT32_MAX));
+}
+
+TEST(Hostile, PagesThatDoNotAscend_AreRefused) {
+  for (const std::uint64_t step : {std::uint64_t{1}, std::uint64_t{0}, std::uint64_t{UINT32_MAX}}) {
+    base::Writer out;
+    out.varint(2);
+    for (const std::uint64_t by : {std::uint64_t{7}, step}) {
+      out.varint(by);
+      out.u8(static_cast<std::uint8_t>(pages::PatchKind::kZeros));
+      out.varint(0);
+    }
+    base::Reader in(out.view());
+    EXPECT_EQ(pages::decode_body_patches(in, 4096).has_value(), step == 1) << step;
+  }
 }
 
 TEST(Hostile, PagesOutOfPlace_AreRefused) {

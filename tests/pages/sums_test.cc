@@ -162,6 +162,22 @@ TEST(SumsFile, TornSlot_LeavesTheOlderOne) {
   }
 }
 
+TEST(SumsFile, TwoWholeSlots_TheNewerCounts) {
+  TempDir dir;
+  PageSums sums(4096);
+  sums.set(1, 5);
+  auto file = SumsFile::open(base::posix_env(), dir.file());
+  ASSERT_TRUE(file);
+  for (std::uint64_t index = 1; index <= 4; ++index) {
+    pages::SumsRecord record;
+    record.base = {base::Term(1), base::Index(index)};
+    write_all(**file, sums, record);
+    auto again = SumsFile::open(base::posix_env(), dir.file());
+    ASSERT_TRUE(again);
+    EXPECT_EQ((*again)->record().base.index, base::Index(index));
+  }
+}
+
 TEST(SumsFile, RottenBlock_IsNamed) {
   TempDir dir;
   PageSums sums(4096);

@@ -1,6 +1,7 @@
 // The keeper: what a plain SQLite process may and may not do while the node runs (R5), and that nothing in this process loosens it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,7 +95,54 @@ TEST_F(Keeper, CloseUnderAReader_KeepsTheWalAndTheReader) {
   EXPECT_EQ(reader.value("SELECT count(*) FROM t"), "4");
 }
 
-// The locks die with the owner although a child that it forked lives on.
+// Closing a descriptor drops every POSIX lock that this process has on the file: the reader's too.
+TEST_F(Keeper, CloseUnderAReader_KeepsItsReadLock) {
+  Plain reader(node.path(), SQLITE_OPEN_READONLY);
+  ASSERT_EQ(reader.exec("BEGIN"), SQLITE_OK);
+  EXPECT_EQ(reader.value("SELECT count(*) FROM t"), "3");
+  node.close();
+  EXPECT_EQ(cli("INSERT INTO t VALUES(4); SELECT count(*) FROM t"), "4");
+  EXPECT_EQ(cli("PRAGMA wal_checkpoint(TRUNCATE)").substr(0, 1), "1");  // busy: the reader still needs the WAL
+  EXPECT_EQ(reader.value("SELECT count(*) FROM t"), "3");
+}
+
+// An owner that is killed unlocks nothing itself: the locks must not live on in the descriptors of a child that it forked.
+TEST(KeeperFork, OwnerKilledWhileItsChildLives_LocksAreGone) {
+  TempDir dir;
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const pages::PublishJob job = source.transact("CREATE TABLE t(x); INSERT INTO t VALUES(1),(2),(3)");
+  int gate[2];
+  int ready[2];
+  ASSERT_EQ(::pipe(gate), 0);
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t owner = ::fork();
+  if (owner == 0) {
+    Node node(dir.path());
+    if (!node.create(create) || !node.publish(job)) ::_exit(3);
+    if (::fork() == 0) {
+      ::close(gate[1]);
+      char byte = 1;
+      if (::write(ready[1], &byte, 1) != 1) ::_exit(4);
+      (void)!::read(gate[0], &byte, 1);  // until the test is through
+      ::_exit(0);
+    }
+    ::pause();
+  }
+  ::close(gate[0]);
+  ::close(ready[1]);
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ::kill(owner, SIGKILL);
+  int status = 0;
+  ASSERT_EQ(::waitpid(owner, &status, 0), owner);
+  EXPECT_EQ(shell("sqlite3 " + dir.path() + "/app.db \"INSERT INTO t VALUES(9); SELECT count(*) FROM t\""), "4");
+  ::close(gate[1]);
+  EXPECT_EQ(::read(ready[0], &byte, 1), 0);  // the child has ended
+  ::close(ready[0]);
+}
+
+// An owner that ends in order unlocks by itself, whatever a child that it forked still holds.
 TEST_F(Keeper, ForkedChild_DoesNotKeepTheLocks) {
   int gate[2];
   ASSERT_EQ(::pipe(gate), 0);

@@ -111,6 +111,26 @@ TEST(Publish, OldReader_KeepsItsSnapshot) {
   EXPECT_EQ(reader.serialize(), joined(source.image()));
 }
 
+// What the origin computes its patches against (R11).
+TEST(Publish, RottenCommittedPage_IsRefusedToTheOrigin) {
+  TempDir dir;
+  Source source;
+  Node node(dir.path());
+  ASSERT_OK(node.create(source.create()));
+  ASSERT_OK(node.publish(source.transact(kSchema)));
+  ASSERT_OK(node.checkpoint());
+  ASSERT_OK(node.publish(source.transact("CREATE TABLE other(x)")));  // restarts the WAL: page 2 is in the file alone
+  base::Bytes page(4096);
+  ASSERT_OK(node->committed_page(2, page));
+  {
+    std::fstream file(node.path(), std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(4096 + 2000);
+    file.put('\x5a');
+  }
+  EXPECT_EQ(node->committed_page(2, page).error().code, base::Code::kDiverged);
+  EXPECT_EQ(node->status().state, pages::ImageState::kDiverged);
+}
+
 TEST(Publish, Chain_IsOneTransaction) {
   TempDir dir;
   Source source;

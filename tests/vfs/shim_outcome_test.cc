@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "tests/vfs/shim_world.h"
 
@@ -121,6 +122,21 @@ TEST_F(ShimOutcome, NothingIsVisibleBeforeTheOutcome) {
   world_.gate().before_decision = nullptr;
   EXPECT_EQ(seen, "1,1");
   EXPECT_EQ(plain_.rows("SELECT x FROM t"), "1\n2");
+}
+
+// SQLite recovers a WAL by its commit frames: one that was written too early would come back after a crash.
+TEST_F(ShimOutcome, NothingIsRecoverableBeforeTheOutcome) {
+  std::string recovered;
+  world_.gate().before_decision = [&] {
+    const std::string copy = world_.work_dir() + "/copy.db";
+    for (const char* suffix : {"", "-wal"})
+      std::filesystem::copy_file(world_.path("app.db") + suffix, copy + suffix, std::filesystem::copy_options::overwrite_existing);
+    Db after_a_crash(copy, SQLITE_OPEN_READWRITE, "unix");
+    recovered = after_a_crash.rows("SELECT x FROM t");
+  };
+  ASSERT_EQ(db_.exec("INSERT INTO t VALUES (2)"), SQLITE_OK);
+  world_.gate().before_decision = nullptr;
+  EXPECT_EQ(recovered, "1");
 }
 
 TEST_F(ShimOutcome, ReturningResetEarly_FailedCommitIsToldOnce) {

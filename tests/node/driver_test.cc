@@ -1,0 +1,147 @@
+// The order of the driver alone, with a log lane that runs when the test says so: what counts as durable and what is sent only after the
+// sync (R8, R9).
+#include "node/driver.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <memory>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/posix_env.h"
+
+namespace node {
+namespace {
+
+raft::MemberInfo info(std::uint64_t id) {
+  raft::MemberInfo out;
+  out.member = {base::NodeId{id}, base::Incarnation{id + 10}};
+  return out;
+}
+
+class HeldLane final : public base::Lane {
+ public:
+  void post(base::Task task) override { tasks_.push_back(std::move(task)); }
+  void post_at(base::Micros, base::Task) override {}
+  [[nodiscard]] bool is_current() const override { return true; }
+  void run() {
+    while (!tasks_.empty()) {
+      const base::Task task = std::move(tasks_.front());
+      tasks_.pop_front();
+      task();
+    }
+  }
+
+ private:
+  std::deque<base::Task> tasks_;
+};
+
+// Durable at once, when the lane gets that far.
+class MemoryLog final : public wal::Log {
+ public:
+  base::Status append_batch(std::vector<wal::Append> appends) override {
+    batches += appends.size();
+    return base::ok();
+  }
+  base::Status seal() override { return base::ok(); }
+  base::Result<std::vector<base::Entry>> read(wal::Group, wal::Index, wal::Index, std::size_t) override {
+    return base::make_error(base::Code::kNotFound, "not asked for in these tests");
+  }
+  base::Status set_floor(wal::Group, wal::LogId) override { return base::ok(); }
+  base::Status reset(wal::Group, wal::LogId) override { return base::ok(); }
+  base::Result<bool> prepare_segments() override { return true; }
+  void set_cluster(std::uint64_t) override {}
+  [[nodiscard]] std::uint64_t bytes() const override { return 0; }
+  [[nodiscard]] bool poisoned() const override { return false; }
+  [[nodiscard]] bool full() const override { return false; }
+  [[nodiscard]] std::uint64_t sync_count() const override { return batches; }
+  std::size_t batches = 0;
+};
+
+class DriverTest : public ::testing::Test {
+ protected:
+  void start(const std::vector<raft::MemberInfo>& voters) {
+    Driver::Hooks hooks;
+    hooks.send = [this](const raft::Message& message) { sent_.push_back(message); };
+    hooks.flush = [] {};
+    hooks.committed = [this](base::Entry entry) { committed_.push_back(std::move(entry)); };
+    hooks.read = [](const raft::ReadResult&) {};
+    hooks.status_changed = [] {};
+    hooks.failed = [](const base::Error& error) { FAIL() << base::to_string(error); };
+    hooks.full_changed = [](bool) {};
+    driver_ = std::make_unique<Driver>(base::posix_env(), loop_, log_lane_, log_, std::move(hooks));
+    raft::Options options;
+    options.self = info(1).member;
+    raft::Restored restored;
+    restored.floor_configuration.voters = voters;
+    driver_->adopt(std::make_unique<raft::Core>(options, std::move(restored)));
+  }
+  // Until neither lane has anything left to do.
+  void let_the_disk_work() {
+    for (int i = 0; i < 10; ++i) {
+      log_lane_.run();
+      loop_.run();
+    }
+  }
+  template <class Body>
+  std::size_t count_sent() const {
+    std::size_t count = 0;
+    for (const raft::Message& message : sent_) count += std::holds_alternative<Body>(message.body);
+    return count;
+  }
+  HeldLane loop_;
+  HeldLane log_lane_;
+  MemoryLog log_;
+  std::vector<raft::Message> sent_;
+  std::vector<base::Entry> committed_;
+  std::unique_ptr<Driver> driver_;
+};
+
+TEST_F(DriverTest, Vote_LeavesAfterItsSync) {
+  start({info(1), info(2), info(3)});
+  driver_->core().step({info(2).member, info(1).member, base::Term{5}, raft::VoteRequest{}});
+  driver_->pump();
+  loop_.run();
+  EXPECT_EQ(count_sent<raft::VoteReply>(), 0u);
+  EXPECT_EQ(log_.batches, 0u);
+  let_the_disk_work();
+  EXPECT_EQ(log_.batches, 1u);
+  ASSERT_EQ(count_sent<raft::VoteReply>(), 1u);
+  EXPECT_TRUE(std::get<raft::VoteReply>(sent_.back().body).granted);
+}
+
+TEST_F(DriverTest, Ack_LeavesAfterItsSync) {
+  start({info(1), info(2), info(3)});
+  raft::AppendRequest append;
+  append.entries.push_back({{base::Term{5}, base::Index{1}}, base::EntryKind::kNoop, nullptr});
+  driver_->core().step({info(2).member, info(1).member, base::Term{5}, append});
+  driver_->pump();
+  loop_.run();
+  for (const raft::Message& message : sent_)
+    if (const auto* reply = std::get_if<raft::AppendReply>(&message.body)) EXPECT_EQ(reply->match, base::Index{0});
+  EXPECT_EQ(driver_->core().status().durable, base::Index{0});
+  let_the_disk_work();
+  ASSERT_GE(count_sent<raft::AppendReply>(), 1u);
+  EXPECT_EQ(std::get<raft::AppendReply>(sent_.back().body).match, base::Index{1});
+}
+
+TEST_F(DriverTest, OwnEntry_IsCommittedAfterItsSync) {
+  start({info(1)});
+  driver_->core().campaign();
+  driver_->pump();
+  let_the_disk_work();
+  ASSERT_EQ(driver_->core().status().role, raft::Role::kLeader);
+  const std::size_t before = committed_.size();
+  ASSERT_TRUE(driver_->core().propose(base::EntryKind::kData, base::share(base::Bytes(3))));
+  driver_->pump();
+  loop_.run();
+  driver_->pump();
+  EXPECT_EQ(committed_.size(), before);
+  let_the_disk_work();
+  EXPECT_EQ(committed_.size(), before + 1);
+}
+
+}  // namespace
+}  // namespace node
