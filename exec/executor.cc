@@ -53,6 +53,10 @@ class SqlExecutor : public node::Executor {
     });
   }
 
+  void pause(std::function<void()> done) override {
+    lane_->post([this, done = std::move(done)]() mutable { params_.loop->post_and_help(std::move(done)); });
+  }
+
   void interrupt() override {
     interrupted_.store(true);
     base::MutexLock lock(mutex_);

@@ -168,6 +168,7 @@ void Execution::progressed() {
 }
 
 void Execution::dropped(DatabaseId db) {
+  create_again();
   const auto it = lanes_.find(db);
   if (it == lanes_.end()) return;
   const std::deque<Queued> queue = std::move(it->second.queue);
@@ -175,7 +176,20 @@ void Execution::dropped(DatabaseId db) {
   it->second.queued_bytes = 0;
   for (const Queued& queued : queue)
     refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
-  if (!it->second.running) lanes_.erase(db);
+  if (!it->second.running) erase(it);
+}
+
+// Dropped before it was ready: who waits for it waits for its next creation.
+void Execution::create_again() {
+  std::vector<std::string> gone;
+  for (const auto& [name, waiting] : creating_)
+    if (hooks_.ledger().find(name) == nullptr) gone.push_back(name);
+  for (const std::string& name : gone) hooks_.create(name);
+}
+
+void Execution::erase(std::map<DatabaseId, Lane>::iterator lane) {
+  if (lane->second.executor) hooks_.retire(std::move(lane->second.executor));
+  lanes_.erase(lane);
 }
 
 void Execution::pump(DatabaseId db) {
@@ -227,7 +241,7 @@ void Execution::finished(DatabaseId db, base::Term term, std::vector<Queued> bat
   if (hooks_.ledger().find(db) == nullptr) {
     for (const Queued& queued : batch)
       refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
-    lanes_.erase(it);
+    erase(it);
     return;
   }
   const bool complete = result.results.size() == batch.size();
@@ -250,7 +264,23 @@ void Execution::finished(DatabaseId db, base::Term term, std::vector<Queued> bat
     for (const Queued& queued : batch) refuse(queued.request.origin, why);
   }
   // Unknown: never answered and never run again in this term; its origins wait for the log.
-  pump(db);
+  pump_after_pause(db);
+}
+
+void Execution::pump_after_pause(DatabaseId db) {
+  Lane& lane = lanes_[db];
+  if (lane.queue.empty()) return;
+  lane.running = true;  // nothing runs, and nothing else begins
+  lane.executor->pause([this, db] {
+    const auto it = lanes_.find(db);
+    CHECK(it != lanes_.end());
+    it->second.running = false;
+    if (hooks_.ledger().find(db) == nullptr) {
+      erase(it);  // dropped() has emptied it
+      return;
+    }
+    pump(db);
+  });
 }
 
 void Execution::run_again(DatabaseId db, std::vector<Queued> batch, base::Micros delay) {

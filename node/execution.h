@@ -29,6 +29,8 @@ class Execution {
     std::function<void(std::function<void(base::Result<base::Index>)>)> read_index;
     std::function<base::Status()> may_take;               // kFull, kStopped, ...
     std::function<void(base::Micros, base::Task)> after;  // a delay
+    // Destroys an executor where that may block, and not on its own thread (which may be the loop just now).
+    std::function<void(std::shared_ptr<Executor>)> retire;
   };
   Execution(ExecutorFactory& factory, Hooks hooks) : factory_(factory), hooks_(std::move(hooks)) {}
 
@@ -73,6 +75,9 @@ class Execution {
   };
   void enqueue(const std::string& database, Queued queued);
   void pump(base::DatabaseId db);
+  void pump_after_pause(base::DatabaseId db);
+  void create_again();
+  void erase(std::map<base::DatabaseId, Lane>::iterator lane);
   void finished(base::DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result);
   void unchanged(base::DatabaseId db, std::vector<Queued> batch, BatchResult result);
   void settle_unchanged();

@@ -40,6 +40,9 @@ class Executor {
   // The entry must carry a RequestRecord of at least one request of the batch: by it the node knows the proposal for a batch's, and lets
   // none through that was taken in an earlier term.
   virtual void run(std::vector<ExecuteRequest> batch, std::function<void(BatchResult)> done) = 0;
+  // Between two batches, when requests wait already: passes through the executor's lane once, and calls `done` on the loop lane. No timer:
+  // but callers who were just answered get to come back meanwhile, and the next batch has them too.
+  virtual void pause(std::function<void()> done) = 0;
   // Rolls back a batch that has proposed nothing (a later term was seen, R7). A runaway statement is the executor's own to end.
   virtual void interrupt() = 0;
 };

@@ -143,6 +143,9 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   execution.read_index = [this](auto done) { read_index(std::move(done)); };
   execution.may_take = [this] { return may_propose(); };
   execution.after = [this](Micros delay, base::Task task) { parts_.loop->post_at(now() + delay, std::move(task)); };
+  execution.retire = [this](std::shared_ptr<Executor> executor) {
+    parts_.maintenance->post([executor = std::move(executor)]() mutable { executor.reset(); });
+  };
   execution_ = std::make_unique<Execution>(executors, std::move(execution));
 
   HQL_ASSIGN(recovered, recover_node(data_dir_.opened, meta_, images));

@@ -155,5 +155,51 @@ def one_of_three(workspace):
             server.kill()
 
 
+DROPS = r"""
+import sqlite3, sys, threading
+extension, config, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def opened():
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.enable_load_extension(True)
+    db.load_extension(extension)
+    return db
+db = opened()
+db.execute("SELECT hql_start(?), hql_wait_healthy(60000)", (config,)).fetchall()
+enough, wrong = threading.Event(), []
+written = threading.Semaphore(0)
+def write():
+    own = opened()
+    while not enough.is_set():
+        try:
+            own.execute("SELECT hql_execute_opts('{\"db\":\"short.db\"}', 'CREATE TABLE IF NOT EXISTS t(x)')").fetchall()
+            own.execute("SELECT hql_execute_opts('{\"db\":\"short.db\"}', 'INSERT INTO t VALUES (1)')").fetchall()
+            written.release()
+        except sqlite3.Error as error:
+            # Dropped before, between or under the two statements; or the name was taken again meanwhile.
+            if not any(word in str(error) for word in ("HQL_DROPPED", "no such table: t", "HQL_UNKNOWN_OUTCOME", "HQL_NOT_FOUND")):
+                wrong.append(str(error))
+threads = [threading.Thread(target=write) for _ in range(4)]
+for thread in threads: thread.start()
+for _ in range(rounds):
+    written.acquire()
+    try:
+        db.execute("SELECT hql_drop_database('short.db')").fetchall()
+    except sqlite3.Error as error:
+        if "HQL_NOT_FOUND" not in str(error): wrong.append(str(error))
+enough.set()
+for thread in threads: thread.join()
+print(wrong[:5])
+db.execute("SELECT hql_stop()").fetchall()
+"""
+
+
+def dropped_under_batches(workspace):
+    """A database is dropped while batches of it run: its executor ends on whatever thread is the loop just then."""
+    config = json.dumps({"data_dir": os.path.join(workspace.path, "data")})
+    done = subprocess.run(["/usr/bin/python3", "-c", DROPS, EXTENSION, config, str(scaled(20, 100, 500))], capture_output=True, text=True,
+                          env=host_environment(), timeout=4 * PATIENCE)
+    assert done.returncode == 0 and done.stdout.strip() == "[]", done
+
+
 if __name__ == "__main__":
-    main(embedded, one_of_three)
+    main(embedded, one_of_three, dropped_under_batches)

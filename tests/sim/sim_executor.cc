@@ -23,6 +23,9 @@ class SimExecutor final : public node::Executor {
       work(std::move(batch), std::move(done));
     });
   }
+  void pause(std::function<void()> done) override {
+    parts_.sql_.post([this, done = std::move(done)]() mutable { parts_.loop_.post(std::move(done)); });
+  }
   void interrupt() override {
     if (SimImage* image = parts_.images_.find(name_)) image->interrupt_executor();
   }
