@@ -136,13 +136,14 @@ Result<MetaSlot> decode_meta_slot(base::ByteView bytes) {
 Result<std::unique_ptr<MetaFile>> MetaFile::open(base::Env& env, const std::string& dir) {
   HQL_ASSIGN(file, env.open(dir + "/meta", base::OpenMode::kReadWrite));
   std::unique_ptr<MetaFile> meta(new MetaFile(std::move(file)));
-  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{kMetaSlotSize}}) {
+  for (const std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}}) {
     base::Bytes bytes(kMetaSlotSize);
-    const auto size = meta->file_->read(offset, bytes);
+    const auto size = meta->file_->read(number * kMetaSlotSize, bytes);
     if (!size) continue;
     auto slot = decode_meta_slot(base::ByteView(bytes).first(*size));
     if (!slot || (meta->loaded_ && slot->generation < meta->generation_)) continue;
     meta->generation_ = slot->generation;
+    meta->newest_ = number;
     meta->loaded_ = std::move(slot->meta);
   }
   return meta;
@@ -155,12 +156,19 @@ Result<std::unique_ptr<MetaFile>> MetaFile::create(base::Env& env, const std::st
 }
 
 Status MetaFile::write(const Meta& meta) {
-  const base::Bytes slot = encode(MetaSlot{generation_ + 1, meta});
+  const std::uint64_t new_generation = generation_ + 1;
+  const base::Bytes slot = encode(MetaSlot{new_generation, meta});
   if (slot.size() > kMetaSlotSize)
     return base::make_error(Code::kTooLarge, "meta: the catalogue of databases is over its limit");
-  HQL_TRY(file_->write((generation_ + 1) % 2 * kMetaSlotSize, slot));
-  HQL_TRY(file_->sync());
-  ++generation_;
+  // The newest stays until the other slot has what is new; then it gets that too, so that rot in one slot costs nothing: an older
+  // generation would repeat a boot number (R7) or forget a promise (R10).
+  const std::uint64_t first = 1 - newest_;
+  for (const std::uint64_t number : {first, 1 - first}) {
+    HQL_TRY(file_->write(number * kMetaSlotSize, slot));
+    HQL_TRY(file_->sync());
+    newest_ = first;
+    generation_ = new_generation;
+  }
   return base::ok();
 }
 

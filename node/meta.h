@@ -95,6 +95,7 @@ class MetaFile {
   explicit MetaFile(std::unique_ptr<base::File> file) : file_(std::move(file)) {}
   std::unique_ptr<base::File> file_;
   std::uint64_t generation_ = 0;
+  std::uint64_t newest_ = 0;  // the slot that has it, for sure
   std::optional<Meta> loaded_;
 };
 

@@ -24,7 +24,8 @@ Meta sample() {
   meta.groups[0] = {{base::Term{2}, base::Index{10}}, configuration};
   meta.catalogue.at = {base::Term{2}, base::Index{12}};
   meta.catalogue.formed = true;
-  meta.catalogue.rows.push_back({base::DatabaseId{3}, base::Term{1}, "app.db", 4096, {base::Term{2}, base::Index{11}}, 42, 5});
+  meta.catalogue.rows.push_back(
+      {base::DatabaseId{3}, base::Term{1}, "app.db", 4096, {base::Term{2}, base::Index{11}}, 42, 5});
   return meta;
 }
 
@@ -44,7 +45,7 @@ TEST(Meta, EveryTruncation_IsRefused) {
 }
 
 TEST(MetaFile, PowerCutAtEveryOperation_KeepsTheOldOrTheNew) {
-  for (std::uint64_t nth = 1; nth < 8; ++nth) {
+  for (std::uint64_t nth = 1; nth < 16; ++nth) {
     sim::SimDisk disk(nth);
     Meta meta = sample();
     {
@@ -69,6 +70,33 @@ TEST(MetaFile, PowerCutAtEveryOperation_KeepsTheOldOrTheNew) {
   }
 }
 
+// An older generation would repeat a boot number (R7), or forget a promise (R10).
+TEST(MetaFile, RotInOneSlot_LosesNothing) {
+  for (int writes = 1; writes <= 3; ++writes) {
+    for (std::uint64_t slot = 0; slot < 2; ++slot) {
+      sim::SimDisk disk(1);
+      auto env = disk.boot();
+      Meta meta = sample();
+      {
+        auto file = MetaFile::create(*env, "/data");
+        ASSERT_TRUE(file.has_value());
+        for (int i = 0; i < writes; ++i) {
+          meta.boot = 100 + static_cast<std::uint64_t>(i);
+          ASSERT_TRUE((*file)->write(meta).has_value());
+        }
+      }
+      const auto raw = env->open("/data/meta", base::OpenMode::kReadWrite);
+      ASSERT_TRUE(raw.has_value());
+      const base::Bytes rot(1, std::byte{0xff});
+      ASSERT_TRUE((*raw)->write(slot * kMetaSlotSize + 40, rot).has_value());
+      const auto file = MetaFile::open(*env, "/data");
+      ASSERT_TRUE(file.has_value());
+      ASSERT_TRUE((*file)->loaded().has_value());
+      EXPECT_EQ((*file)->loaded()->boot, meta.boot) << "slot " << slot << " after " << writes << " writes";
+    }
+  }
+}
+
 TEST(Hello, EncodeThenDecode_IsTheSame) {
   Hello hello;
   hello.incarnation = base::Incarnation{5};
@@ -85,7 +113,8 @@ TEST(Hello, EncodeThenDecode_IsTheSame) {
 
 TEST(Frames, HostileBytes_AreRefused) {
   EXPECT_FALSE(parse_frame({}).has_value());
-  const base::SharedBytes frame = make_frame(base::Group::kData, FrameKind::kForward, 77, base::view_of(std::string_view("body")));
+  const base::SharedBytes frame =
+      make_frame(base::Group::kData, FrameKind::kForward, 77, base::view_of(std::string_view("body")));
   const auto parsed = parse_frame(*frame);
   ASSERT_TRUE(parsed.has_value());
   EXPECT_EQ(base::text_of(parsed->body), "body");

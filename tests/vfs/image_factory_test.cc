@@ -85,6 +85,7 @@ TEST(Images, DropAndCreateOfOneName_UnderAnOpenConnection) {
 
 // Each of the syncs is passed where the design puts it; their effect is the business of the crash tests.
 TEST(Syncs, SyncPointAndNewWal_PassTheSyncOfTheWal) {
+  NEEDS_FAULTS();
   TempDir dir;
   Source source;
   Node node(dir.path());

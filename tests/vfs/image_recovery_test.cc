@@ -413,6 +413,7 @@ TEST_F(OwnerDied, FilesOfAnotherDatabaseId_AreNotFound) {
 }
 
 TEST(Faults, FailedSync_StopsSyncPointsAndCheckpointsUntilARestart) {
+  NEEDS_FAULTS();
   TempDir dir;
   Source source;
   const pages::CreateDatabase create = source.create();
@@ -434,6 +435,7 @@ TEST(Faults, FailedSync_StopsSyncPointsAndCheckpointsUntilARestart) {
 }
 
 TEST(Faults, FullDisk_PublishFailsAndSucceedsLater) {
+  NEEDS_FAULTS();
   TempDir dir;
   Source source;
   const pages::CreateDatabase create = source.create();
@@ -455,6 +457,7 @@ TEST(Faults, FullDisk_PublishFailsAndSucceedsLater) {
 
 // Killed between the record of the new salts and the header of the new WAL, and between the frames and the wal-index header.
 TEST(Faults, KilledAtNamedPoints_Recovers) {
+  NEEDS_FAULTS();
   Source source;
   const pages::CreateDatabase create = source.create();
   const auto jobs = make_history(source, 30);
