@@ -2,7 +2,6 @@
 // queue, so neither kind starves the other.
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 #include <chrono>
 #include <deque>
@@ -13,27 +12,12 @@
 #include "base/lane.h"
 #include "base/mutex.h"
 #include "base/posix_env.h"
+#include "base/signals_blocked.h"
 
 namespace base {
 namespace {
 
 constexpr std::size_t kNameSizeMax = 15;  // pthread_setname_np(3)
-
-// Blocks every signal while a thread is made: the new one inherits the mask from its first instruction on (R2).
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before_) == 0);
-  }
-  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 struct TimedTask {
   Micros time;

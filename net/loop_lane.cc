@@ -1,16 +1,14 @@
 // The turn that net/loop_lane.h describes, on the lane's own thread or on one that helps.
 #include "net/loop_lane.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "base/check.h"
 #include "base/posix_env.h"
+#include "base/signals_blocked.h"
 
 namespace net {
 namespace {
@@ -26,24 +24,17 @@ thread_local const void* t_current_loop = nullptr;
 
 base::Micros now() { return base::posix_env().now(); }
 
-// A helper is the lane for a while: no signal handler of the host runs inside (R2).
+// A helper is the lane for a while, with the lane's signal mask.
 class AsTheLane {
  public:
-  explicit AsTheLane(const void* lane) : before_(std::exchange(t_current_loop, lane)) {
-    sigset_t all;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &mask_) == 0);
-  }
-  ~AsTheLane() {
-    t_current_loop = before_;
-    pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
-  }
+  explicit AsTheLane(const void* lane) : before_(std::exchange(t_current_loop, lane)) {}
+  ~AsTheLane() { t_current_loop = before_; }
   AsTheLane(const AsTheLane&) = delete;
   AsTheLane& operator=(const AsTheLane&) = delete;
 
  private:
+  const base::AllSignalsBlocked blocked_;
   const void* const before_;
-  sigset_t mask_{};
 };
 
 }  // namespace
@@ -66,13 +57,11 @@ base::Result<std::unique_ptr<LoopLane>> LoopLane::start(const std::string& name,
   }
   CHECK(uv_timer_init(&h.loop, &h.timer) == 0);
 
-  // The new thread inherits a mask that blocks everything, from its first instruction on (R2).
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
-  const int rc = pthread_create(&lane->thread_, nullptr, &LoopLane::thread_main, lane.get());
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  int rc = 0;
+  {
+    const base::AllSignalsBlocked blocked;
+    rc = pthread_create(&lane->thread_, nullptr, &LoopLane::thread_main, lane.get());
+  }
   if (rc != 0) {
     lane->begin_close();
     lane->finish_loop();
@@ -135,8 +124,7 @@ void LoopLane::help() {
     const AsTheLane lane(this);
     bool more = true;
     for (int round = 0; more && round < kHelpRoundsMax; ++round) {
-      take_posted();
-      run_posted();
+      take_and_run();
       run_end_of_turn();
       const base::MutexLock lock(mutex_);
       more = !queue_.empty() || !batch_.empty();
@@ -209,10 +197,14 @@ void LoopLane::finish_loop() {
 void LoopLane::turn() {
   poll_began_ = now();
   uv_run(&handles_->loop, UV_RUN_NOWAIT);
-  guard([this] { take_posted(); });
-  run_posted();
+  take_and_run();
   run_timed();
   run_end_of_turn();
+}
+
+void LoopLane::take_and_run() {
+  guard([this] { take_posted(); });
+  run_posted();
 }
 
 // Moves what was posted to where it waits: a batch in order, or the heap of times.

@@ -105,6 +105,7 @@ class LoopLane final : public base::Lane {
   [[nodiscard]] bool enqueue(Posted posted);
   void run();
   void turn();
+  void take_and_run();
   void take_posted();
   void run_posted();
   void run_timed();

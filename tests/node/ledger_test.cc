@@ -19,6 +19,11 @@ class Script {
     return append(base::EntryKind::kNoop, nullptr);
   }
   Decision create(const std::string& name) { return data(pages::encode(empty_database(name, {kMe, 1, 1}))); }
+  // The first term begins, with one database.
+  base::DatabaseId begin() {
+    noop(1);
+    return create("a.db").db;
+  }
   pages::Tx tx(base::DatabaseId db, std::uint64_t digest_after) {
     const Ledger::Database* database = ledger.find(db);
     pages::Tx out;
@@ -45,8 +50,7 @@ class Script {
 
 TEST(Ledger, TransactionOnTheLast_IsEffective) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   EXPECT_EQ(db, base::DatabaseId{2});
   const Decision first = script.data(pages::encode(script.tx(db, 10)));
   EXPECT_EQ(first.effect, Effect::kPublish);
@@ -58,8 +62,7 @@ TEST(Ledger, TransactionOnTheLast_IsEffective) {
 
 TEST(Ledger, WrongParentDigestOrTerm_IsVoidAndChangesNothing) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   const pages::Tx stale = script.tx(db, 10);
   EXPECT_EQ(script.data(pages::encode(script.tx(db, 11))).effect, Effect::kPublish);
   const Decision parent = script.data(pages::encode(stale));
@@ -81,8 +84,7 @@ TEST(Ledger, WrongParentDigestOrTerm_IsVoidAndChangesNothing) {
 // A transaction that changes nothing leaves the digest as it was: only the parent tells what came before it.
 TEST(Ledger, OldParentWithTheSameDigest_IsVoid) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   EXPECT_EQ(script.data(pages::encode(script.tx(db, 10))).effect, Effect::kPublish);
   const pages::Tx stale = script.tx(db, 20);
   EXPECT_EQ(script.data(pages::encode(script.tx(db, 10))).effect, Effect::kPublish);
@@ -91,8 +93,7 @@ TEST(Ledger, OldParentWithTheSameDigest_IsVoid) {
 
 TEST(Ledger, AnotherPageSize_IsVoid) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx other = script.tx(db, 10);
   other.header.page_size = 8192;
   EXPECT_EQ(script.data(pages::encode(other)).effect, Effect::kVoid);
@@ -126,8 +127,7 @@ pages::TxPart part_of(const pages::Tx& tx, std::uint32_t number) {
 
 TEST(Ledger, Chain_IsEffectiveByItsFinalOnly) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx final = script.tx(db, 30);
   final.header.part_count = 2;
   EXPECT_EQ(script.data(pages::encode(part_of(final, 0))).effect, Effect::kNone);
@@ -141,8 +141,7 @@ TEST(Ledger, Chain_IsEffectiveByItsFinalOnly) {
 
 TEST(Ledger, ChainCutByALaterTerm_FinalIsVoid) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx final = script.tx(db, 30);
   final.header.part_count = 1;
   script.data(pages::encode(part_of(final, 0)));
@@ -153,8 +152,7 @@ TEST(Ledger, ChainCutByALaterTerm_FinalIsVoid) {
 
 TEST(Ledger, ChainMissingAPart_FinalIsVoid) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx final = script.tx(db, 30);
   final.header.part_count = 2;
   script.data(pages::encode(part_of(final, 0)));
@@ -164,8 +162,7 @@ TEST(Ledger, ChainMissingAPart_FinalIsVoid) {
 
 TEST(Ledger, ChainWithAPartLeftOut_FinalIsVoid) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx final = script.tx(db, 30);
   final.header.part_count = 2;
   script.data(pages::encode(part_of(final, 0)));
@@ -175,8 +172,7 @@ TEST(Ledger, ChainWithAPartLeftOut_FinalIsVoid) {
 
 TEST(Ledger, ChainOfAnotherLease_FinalIsVoid) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx final = script.tx(db, 30);
   final.header.part_count = 1;
   script.data(pages::encode(part_of(final, 0)));
@@ -186,8 +182,7 @@ TEST(Ledger, ChainOfAnotherLease_FinalIsVoid) {
 
 TEST(Ledger, ChainUnderAnotherTransaction_IsEndedByIt) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   const pages::Tx final = script.tx(db, 30);
   script.data(pages::encode(part_of(final, 0)));
   EXPECT_EQ(script.data(pages::encode(script.tx(db, 31))).effect, Effect::kPublish);
@@ -196,8 +191,7 @@ TEST(Ledger, ChainUnderAnotherTransaction_IsEndedByIt) {
 
 TEST(Ledger, ChainBegunAnew_IsTheLaterOne) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   script.data(pages::encode(part_of(script.tx(db, 30), 0)));
   pages::Tx final = script.tx(db, 31);
   final.header.part_count = 1;
@@ -207,8 +201,7 @@ TEST(Ledger, ChainBegunAnew_IsTheLaterOne) {
 
 TEST(Ledger, ChainAborted_AnotherTransactionIsEffective) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   pages::Tx final = script.tx(db, 30);
   script.data(pages::encode(part_of(final, 0)));
   script.data(pages::encode(pages::TxAbort{db, final.header.origin, final.header.lease_term, final.header.lease}));
@@ -218,13 +211,12 @@ TEST(Ledger, ChainAborted_AnotherTransactionIsEffective) {
 
 TEST(Ledger, FromItsCatalogue_DecidesTheSame) {
   Script script;
-  script.noop(1);
-  const base::DatabaseId db = script.create("a.db").db;
+  const base::DatabaseId db = script.begin();
   script.data(pages::encode(script.tx(db, 30)));
   Ledger again(script.ledger.catalogue());
   EXPECT_EQ(again.at(), script.ledger.at());
-  const base::Entry next{{base::Term{1}, again.at().index.next()},
-                         base::EntryKind::kData, base::share(pages::encode(script.tx(db, 40)))};
+  const base::Entry next{
+      {base::Term{1}, again.at().index.next()}, base::EntryKind::kData, base::share(pages::encode(script.tx(db, 40)))};
   EXPECT_EQ(again.decide(next).effect, Effect::kPublish);
 }
 
@@ -239,7 +231,8 @@ TEST(Origins, CommittedVoidAbsentAndUnknown_EachOnce) {
   Outcomes outcomes;
   Origins origins(kMe, 1);
   for (std::uint64_t sequence = 1; sequence <= 4; ++sequence)
-    origins.proposed(sequence, base::Term{1}, base::DatabaseId{5}, static_cast<base::Micros>(sequence * 10), outcomes.expect(sequence));
+    origins.proposed(sequence, base::Term{1}, base::DatabaseId{5}, static_cast<base::Micros>(sequence * 10),
+                     outcomes.expect(sequence));
   Decision decision;
   decision.decides_transaction = true;
   decision.effect = Effect::kPublish;
