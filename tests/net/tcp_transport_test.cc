@@ -400,6 +400,7 @@ TEST(TcpTransport, StopInsideACallback_IsClean) {
     for (int i = 0; i < 50; ++i) two.transport().send(base::NodeId(1), Channel::kData, base::share(base::Bytes(100)));
   });
   ASSERT_TRUE(two.recorder.wait_event("down 1"));
+  on_lane(one.lane(), [] {});  // the callback that stopped it has returned, and is recorded
   EXPECT_EQ(one.recorder.frames().size(), 1u);
 }
 
