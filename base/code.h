@@ -42,7 +42,8 @@
   X(kSql, "SQL", 1, 96, "SQLite's own error; code and message are the original ones")                            \
   X(kPermission, "PERMISSION", 3, 97, "the operating system denied access")                                      \
   X(kInterrupted, "INTERRUPTED", 9, 98, "the statement was interrupted")                                         \
-  X(kDropped, "DROPPED", 10, 99, "the database was dropped while this connection was open")
+  X(kDropped, "DROPPED", 10, 99, "the database was dropped while this connection was open")                      \
+  X(kNewerFormat, "NEWER_FORMAT", 14, 100, "a newer version wrote the data directory; this one leaves it as it is")
 
 namespace base {
 

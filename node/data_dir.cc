@@ -15,13 +15,25 @@ using base::Status;
 
 constexpr std::size_t kIdFileMax = 4096;
 
-// Empty: missing or unreadable, which is the same thing here.
-std::optional<Identity> read_id(base::Env& env, const std::string& dir) {
+// Empty: missing or damaged, which is the same thing here. A disk that cannot be read now, or a newer version's file, is neither.
+Result<std::optional<Identity>> read_id(base::Env& env, const std::string& dir) {
   const auto bytes = base::read_file(env, dir + "/id", kIdFileMax);
-  if (!bytes) return std::nullopt;
+  if (!bytes) {
+    const Code code = bytes.error().code;
+    if (code == Code::kNotFound || code == Code::kTooLarge) return std::optional<Identity>();
+    return bytes.error();
+  }
   const auto identity = decode_identity(*bytes);
-  if (!identity) return std::nullopt;
-  return *identity;
+  if (!identity && identity.error().code == Code::kNewerFormat) return identity.error();
+  return identity ? std::optional(*identity) : std::nullopt;
+}
+
+// What to do about files of a newer version: never a new life beside them, which would be an empty cluster after a rollback of all nodes.
+base::Error with_advice(const std::string& dir, const base::Error& error) {
+  if (error.code != Code::kNewerFormat) return error;
+  return base::make_error(
+      error.code,
+      dir + ": " + error.message + "; start the version that wrote it, or an empty data_dir. Nothing was changed");
 }
 
 Result<bool> has_files(base::Env& env, const std::string& dir) {
@@ -101,12 +113,14 @@ std::string mismatch(const std::optional<Identity>& id, const std::optional<Meta
 Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
   const std::string& dir = config.data_dir;
   HQL_TRY(env.make_dir(dir));
-  const std::optional<Identity> id = read_id(env, dir);
+  const auto id_read = read_id(env, dir);
+  if (!id_read) return with_advice(dir, id_read.error());
+  const std::optional<Identity>& id = *id_read;
   std::unique_ptr<MetaFile> meta_file;
   if (auto opened = MetaFile::open(env, dir)) {
     meta_file = std::move(*opened);
   } else if (opened.error().code != Code::kNotFound) {
-    return opened.error();
+    return with_advice(dir, opened.error());
   }
   const std::optional<Meta> meta = meta_file ? meta_file->loaded() : std::nullopt;
   HQL_ASSIGN(log_there, has_files(env, dir + "/log"));
@@ -155,7 +169,7 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
       } else if (opened.error().code == Code::kMisuse || opened.error().code == Code::kCorrupt) {
         reason = opened.error().message;
       } else {
-        return opened.error();
+        return with_advice(dir, opened.error());
       }
     }
     if (config.embedded() && databases_there)

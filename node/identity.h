@@ -13,7 +13,7 @@ struct Identity {
   base::Incarnation incarnation;
 };
 base::Bytes encode(const Identity& identity);
-// kCorrupt; hostile input (R18).
+// kCorrupt; kNewerFormat: a whole file of a later version. Hostile input (R18).
 base::Result<Identity> decode_identity(base::ByteView bytes);
 
 }  // namespace node

@@ -73,7 +73,10 @@ base::Bytes encode(const Meta& meta) {
 
 Result<Meta> decode_meta(base::ByteView body) {
   Reader in(body);
-  if (in.u8() != kVersion) return base::make_error(Code::kCorrupt, "meta: unknown version");
+  if (const unsigned version = in.u8(); in.ok() && version != kVersion)
+    return base::make_error(version > kVersion ? Code::kNewerFormat : Code::kCorrupt,
+                            "meta: format version " + std::to_string(version) + " is not " + std::to_string(kVersion) +
+                                ", the one this program knows");
   Meta meta;
   meta.node = base::NodeId{in.u64()};
   meta.incarnation = base::Incarnation{in.u64()};
@@ -136,16 +139,23 @@ Result<MetaSlot> decode_meta_slot(base::ByteView bytes) {
 Result<std::unique_ptr<MetaFile>> MetaFile::open(base::Env& env, const std::string& dir) {
   HQL_ASSIGN(file, env.open(dir + "/meta", base::OpenMode::kReadWrite));
   std::unique_ptr<MetaFile> meta(new MetaFile(std::move(file)));
+  std::optional<base::Error> unreadable;
   for (const std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}}) {
     base::Bytes bytes(kMetaSlotSize);
     const auto size = meta->file_->read(number * kMetaSlotSize, bytes);
-    if (!size) continue;
+    if (!size) {
+      unreadable = size.error();
+      continue;
+    }
     auto slot = decode_meta_slot(base::ByteView(bytes).first(*size));
+    if (!slot && slot.error().code == Code::kNewerFormat) return slot.error();
     if (!slot || (meta->loaded_ && slot->generation < meta->generation_)) continue;
     meta->generation_ = slot->generation;
     meta->newest_ = number;
     meta->loaded_ = std::move(slot->meta);
   }
+  // One slot is enough; but a disk that gives neither now is not a meta file that is not there.
+  if (unreadable && !meta->loaded_) return *unreadable;
   return meta;
 }
 

@@ -87,7 +87,7 @@ base::Result<SegmentHeader> decode_segment_header(ByteView block) {
   if (base::load_u32(at) != base::crc32c(block.subspan(4))) return corrupt("segment header does not match its checksum");
   const std::uint32_t version = base::load_u32(at + 8);
   if (version != kFormatVersion) {
-    return base::make_error(base::Code::kMisuse, "log format version " + std::to_string(version) + " is not " +
+    return base::make_error(base::Code::kNewerFormat, "log format version " + std::to_string(version) + " is not " +
                                                      std::to_string(kFormatVersion) + ", the one this program knows");
   }
   SegmentHeader header;

@@ -133,7 +133,7 @@ struct RecordHeader {
 
 // One block.
 Bytes encode(const SegmentHeader& header);
-// Errors: kCorrupt (not a segment header, or rotten), kMisuse (a version this program does not know).
+// Errors: kCorrupt (not a segment header, or rotten), kNewerFormat (a version this program does not know).
 base::Result<SegmentHeader> decode_segment_header(ByteView block);
 
 // Writes kBatchHeaderSize bytes at `at` and returns the header's crc.

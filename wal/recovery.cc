@@ -105,7 +105,7 @@ class Scanner {
         if (!header) header = std::move(*decoded);
         continue;
       }
-      if (decoded.error().code == base::Code::kMisuse) return base::make_error(base::Code::kMisuse, path + ": " + decoded.error().message);
+      if (decoded.error().code == base::Code::kNewerFormat) return base::make_error(base::Code::kNewerFormat, path + ": " + decoded.error().message);
       out_.remarks.push_back(at_offset(path, offset) + ": " + decoded.error().message);
     }
     Segment segment;

@@ -42,7 +42,7 @@ struct Recovery {
   std::vector<std::string> remarks;   // what verify has to say: "file offset N: reason"
 };
 
-// Errors: kNotFound (no segment at all), kCorrupt (none is readable), kMisuse (another version, another node, an incarnation
+// Errors: kNotFound (no segment at all), kCorrupt (none is readable), kNewerFormat, kMisuse (another node, an incarnation
 // other than `expected` names; only with a node in it), kIo.
 base::Result<Recovery> recover(base::Env& env, const std::string& dir, const Identity& expected, RecoverMode mode);
 

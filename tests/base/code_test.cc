@@ -27,7 +27,7 @@ TEST(Code, Table_AllRows_UniqueNamesAndNumbers) {
     EXPECT_EQ(extended_code(code_at(i)) >> 8, info.number) << info.name;
   }
   EXPECT_EQ(code_info(Code::kInternal).name, "INTERNAL");
-  EXPECT_EQ(code_info(Code::kDropped).name, "DROPPED") << "the enum and the table must be in the same order";
+  EXPECT_EQ(code_info(Code::kNewerFormat).name, "NEWER_FORMAT") << "the enum and the table must be in the same order";
 }
 
 TEST(Error, ToString_OurCode_PrefixedSqlCode_Plain) {
