@@ -20,6 +20,7 @@ constexpr std::uint64_t kCheckpointBytes = std::uint64_t{4}
                                            << 20;  // WAL bytes between two checkpoints (SQLite's own 1000 pages)
 constexpr Micros kSealIdle = 300 * base::kMillisecond;
 constexpr Micros kSyncIdle = base::kSecond;
+constexpr Micros kFillPause = 3;  // zero-filling rests this many times as long as it worked
 constexpr Micros kRoundMax = 60 * base::kSecond;  // a round waits so long for the applier
 
 }  // namespace
@@ -67,11 +68,14 @@ void NodeImpl::prepare_segments() {
   parts_.maintenance->post([this] { prepare_slice(); });
 }
 
-// Maintenance lane. A slice per task, so that other work of the lane is not delayed.
+// Maintenance lane. A slice per task, so that other work of the lane is not delayed; and pauses, so that most of the disk is left to the
+// syncs that commits wait for. A log that outruns this grows by itself, a little slower.
 void NodeImpl::prepare_slice() {
+  const Micros began = now();
   const auto done = data_dir_.opened.log->prepare_segments();
   if (done && !*done) {
-    parts_.maintenance->post([this] { prepare_slice(); });
+    const Micros took = now() - began;
+    parts_.maintenance->post_at(now() + kFillPause * took, [this] { prepare_slice(); });
     return;
   }
   // A failure (no space) is seen by the log itself, which then refuses; it is tried again as the log grows.
