@@ -71,6 +71,8 @@ class TestGate final : public vfs::Gate {
   void commit_all() { decide({}); }
   // What acquire_lease answers; an empty answer: nothing, until grant_waiting().
   void lease(Lease lease);
+  // Returns when a request without an answer waits. False: none came within the deadline.
+  [[nodiscard]] bool await_waiting();
   void grant_waiting();
   void set_commit_timeout(base::Micros timeout) { commit_timeout_ = timeout; }
 
@@ -109,6 +111,7 @@ class TestGate final : public vfs::Gate {
   vfs::Images* images_ = nullptr;
   std::atomic<base::Micros> commit_timeout_{5 * base::kSecond};
   base::Mutex mutex_;
+  base::CondVar changed_;  // waiting_
   Decide decide_ GUARDED_BY(mutex_);
   Lease lease_ GUARDED_BY(mutex_);
   std::vector<std::pair<base::DatabaseId, std::function<void(base::Result<vfs::Grant>)>>> waiting_ GUARDED_BY(mutex_);
