@@ -61,7 +61,8 @@ class Recorder : public base::TransportHandler {
       ups_.push_back(peer);
       events_.push_back("up " + std::to_string(peer.id.value));
     });
-    if (!wanted) return base::make_error(base::Code::kRefused, "the test refuses node " + std::to_string(peer.id.value));
+    if (!wanted)
+      return base::make_error(base::Code::kRefused, "the test refuses node " + std::to_string(peer.id.value));
     return base::ok();
   }
   void on_down(base::NodeId peer) override {

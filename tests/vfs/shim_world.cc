@@ -14,7 +14,8 @@
 namespace shim_test {
 namespace {
 
-constexpr base::Micros kDeadline = 30 * base::kSecond;  // a guard against a hang, far beyond what a loaded machine needs
+constexpr base::Micros kDeadline =
+    30 * base::kSecond;  // a guard against a hang, far beyond what a loaded machine needs
 
 // As ext/ does for every connection of the process.
 extern "C" int check_entry(sqlite3* db, char** message, const sqlite3_api_routines*) {

@@ -28,7 +28,8 @@ int test_scale();
 // A connection. "app.db" is opened as file:app.db?vfs=hiqlite, a name with ':' or '/' or "" as it stands.
 class Db {
  public:
-  explicit Db(const std::string& name, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, const char* vfs = nullptr);
+  explicit Db(const std::string& name, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
+              const char* vfs = nullptr);
   ~Db();
   Db(const Db&) = delete;
   Db& operator=(const Db&) = delete;
