@@ -171,8 +171,13 @@ void NodeImpl::expire_waiters() {
     it = health_waiters_.erase(it);
     done(unavailable());
   }
+  std::vector<base::NodeId> transfers_again;
   for (auto it = transfers_.begin(); it != transfers_.end();) {
     if (it->deadline > time) {
+      // The order may be lost, and a leader that cannot carry it out gives it up after an election timeout.
+      const bool late = time - it->asked_at >= config_.election_timeout_ms * base::kMillisecond;
+      if (late) transfers_again.push_back(it->to);
+      if (late) it->asked_at = time;
       ++it;
       continue;
     }
@@ -180,6 +185,8 @@ void NodeImpl::expire_waiters() {
     it = transfers_.erase(it);
     done(base::make_error(Code::kTimeout, "leadership did not move in time"));
   }
+  // Whether it can be was answered to the first question; now there may be no leader just then.
+  for (const base::NodeId to : transfers_again) static_cast<void>(ask_transfer(to).has_value());
   const Error unknown =
       base::make_error(Code::kUnknownOutcome, "the deadline passed; whether it will still happen is not known");
   // Asking may let the log move on and end other waiters: the tables are looked up anew for each.

@@ -235,21 +235,19 @@ void NodeImpl::transfer_leader(base::NodeId to, Micros deadline, std::function<v
       done(to);
       return;
     }
-    if (leader == self_.id) {
-      if (const Status status = transfer_here(to); !status) {
-        done(status.error());
-        return;
-      }
-    } else {
-      base::Writer body;
-      body.u64(to.value);
-      if (!ask_leader(ControlKind::kTransfer, 0, body.take())) {
-        done(unavailable());
-        return;
-      }
+    if (const Status status = ask_transfer(to); !status) {
+      done(status.error());
+      return;
     }
     transfers_.push_back({to, leader, deadline, std::move(done), now()});
   });
+}
+
+Status NodeImpl::ask_transfer(base::NodeId to) {
+  if (driver_->has_core() && driver_->core().leader() == self_) return transfer_here(to);
+  base::Writer body;
+  body.u64(to.value);
+  return ask_leader(ControlKind::kTransfer, 0, body.take()) ? base::ok() : Status(unavailable());
 }
 
 Status NodeImpl::transfer_here(base::NodeId to) {

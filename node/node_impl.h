@@ -203,6 +203,7 @@ class NodeImpl final : public Node {
   void take_forward(Forward forward, Execution::Reply reply);
   void drain_early_forwards();
   bool ask_leader(ControlKind kind, std::uint64_t token, base::Bytes body);
+  base::Status ask_transfer(base::NodeId to);
   base::Status transfer_here(base::NodeId to);
 
   // maintenance.cc

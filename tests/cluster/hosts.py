@@ -3,6 +3,7 @@
 Used by the tests of this folder. Each driver keeps one process alive through pipes; an answer that does not come within the patience of
 harness.py fails the test, so no test hangs on a dead host.
 """
+import fcntl
 import json
 import os
 import select
@@ -124,18 +125,27 @@ class Python(Driver):
 
 
 def node22():
-    """The path of Node 22, installed once into the build directory by npm; ends the test as skipped when that is not possible."""
+    """The path of Node 22, installed once into the build directory by npm; ends the test as skipped when that is not possible. Tests that run
+    side by side come here at once: the first one installs, and what an interrupted installation left is not taken for a whole one."""
     folder = os.path.join(BUILD, "node22")
-    binary = os.path.join(folder, "node_modules", "node", "bin", "node")
-    if not os.path.exists(binary):
+    binary, whole = os.path.join(folder, "node_modules", "node", "bin", "node"), os.path.join(folder, "installed")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(whole):
+            return binary
         npm = shutil.which("npm")
         if npm is None:
             print("skipped: npm is not installed, so Node 22 cannot be had")
             sys.exit(SKIPPED)
-        os.makedirs(folder, exist_ok=True)
-        done = subprocess.run([npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", folder, "node@22"], cwd=folder,
-                              capture_output=True, text=True, timeout=300, check=False)
+        words = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", folder, "node@22"]
+        try:
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            print("skipped: npm did not install node@22 within 300 s")
+            sys.exit(SKIPPED)
         if done.returncode != 0 or not os.path.exists(binary):
             print(f"skipped: npm could not install node@22: {done.stderr.strip()[-300:]}")
             sys.exit(SKIPPED)
-    return binary
+        with open(whole, "wb"):
+            return binary

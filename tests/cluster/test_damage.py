@@ -148,7 +148,7 @@ def wiped_after_damage(workspace):
         victim.start()
         def replaced():
             own, seen = victim.status(), cluster.leader().status()
-            return own and own["incarnation"] != incarnation and any(
+            return own and seen and own["incarnation"] != incarnation and any(
                 m["incarnation"] == own["incarnation"] and m["role"] == "voter" for m in seen["members"])
         wait_until(replaced, "the new incarnation to be a voter")
         cluster.wait_equal()

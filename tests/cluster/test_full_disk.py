@@ -7,10 +7,10 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import Cluster, main, read_plain, wait_until  # noqa: E402
+from harness import STEADY, Cluster, main, read_plain, wait_until  # noqa: E402
 from hosts import SKIPPED, Python, Refused  # noqa: E402
 
-FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\nwal_size = \"256KiB\"\n"
+SMALL = STEADY + 'wal_size = "256KiB"\n'
 SIZE = "8m"
 ROUNDS = 3
 
@@ -94,7 +94,7 @@ def embedded_node(workspace):
 
 def follower_of_three(workspace):
     """The others go on without it; it says disk_full; with space it catches up without a restart, also when it was killed meanwhile."""
-    cluster = Cluster(workspace, 3, FAST)
+    cluster = Cluster(workspace, 3, SMALL)
     disk = SmallDisk(cluster.servers[2].data_dir)
     small = cluster.servers[2]
     try:

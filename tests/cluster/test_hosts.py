@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import EXTENSION, Cluster, host_environment, main, read_plain, wait_until  # noqa: E402
+from harness import EXTENSION, STEADY, Cluster, host_environment, main, read_plain, wait_until  # noqa: E402
 from hosts import Python, Refused, Shell  # noqa: E402
 
 APPLICATION = r"""
@@ -132,7 +132,7 @@ URI = "file:app.db?vfs=hiqlite"
 
 def three_kinds_of_host(workspace):
     """Node 1 is a sqlite3 shell, node 2 a Python program, node 3 `hiqlite serve`."""
-    cluster = Cluster(workspace, 3, 'election_timeout_ms = 600\nheartbeat_ms = 60\nfilename_db = "app.db"\n')
+    cluster = Cluster(workspace, 3, STEADY + 'filename_db = "app.db"\n')
     shell, program, server = Shell(workspace.path), Python(workspace.path), cluster.servers[2]
     try:
         assert shell.ask(f".load {EXTENSION}") == []

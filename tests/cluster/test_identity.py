@@ -5,7 +5,7 @@ import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import Cluster, Server, free_ports, main, read_plain, wait_until  # noqa: E402
+from harness import STEADY, Cluster, Server, free_ports, main, read_plain, wait_until  # noqa: E402
 from hosts import Python, Refused  # noqa: E402
 
 FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
@@ -26,7 +26,7 @@ def variant(server, name, replace=None, **values):
 
 
 def formed(workspace, rows=5):
-    cluster = Cluster(workspace, 3, FAST).start()
+    cluster = Cluster(workspace, 3, STEADY).start()
     cluster.wait_healthy()
     cluster.leader().execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
     insert(cluster.leader(), 1, rows)

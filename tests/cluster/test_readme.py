@@ -87,7 +87,7 @@ def three_nodes_session(workspace):
     ready = done.stdout.count("hiqlite: ready ")
     assert done.returncode == 0 and ready == 3 and said == "", (done.returncode, done.stdout, said)
     assert re.search(r"^node 1: healthy, (leader|follower), ", done.stdout, re.M), done.stdout
-    assert lines[-3:] == ["0", "1", "1|from node 3"], lines
+    assert lines[-4:] == ["0", "1", '[{"id":1,"name":"from node 3"}]', "1|from node 3"], lines
 
 
 def demo_without_a_terminal(workspace):

@@ -5,7 +5,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import Cluster, Reader, main, read_plain, scaled, wait_until  # noqa: E402
+from harness import STEADY, Cluster, Reader, main, read_plain, scaled, wait_until  # noqa: E402
 
 FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
 
@@ -145,7 +145,7 @@ def all_killed_at_once(workspace):
 
 
 def paused_follower_catches_up(workspace):
-    cluster = Cluster(workspace, 3, FAST).start()
+    cluster = Cluster(workspace, 3, STEADY).start()
     try:
         cluster.wait_healthy()
         leader = cluster.leader()

@@ -133,14 +133,15 @@ TEST_F(Local, NobodyListens_IsNotStarted) {
   EXPECT_EQ(code_of(ask(*one, "echo:x")), Code::kNotStarted);
 }
 
-// Bound but never accepted: the deadline holds in connect and in call.
+// Bound but never accepted: the deadline holds while the request is sent and while the answer is awaited.
 TEST_F(Local, ServerThatNeverReads_EndsAtTheDeadline) {
   auto server = net::LocalServer::listen(*lane_, path_);
   ASSERT_TRUE(server);
   server_ = std::move(*server);
   auto one = client();
   EXPECT_EQ(code_of(ask(*one, "echo:" + std::string(10'000'000, 'x'), 20)), Code::kTimeout);
-  EXPECT_EQ(code_of(ask(*one, "echo:x", 20)), Code::kUnknownOutcome);
+  // Connected before the 20 ms begin, and a short request is with the kernel at once: only the answer is missing.
+  EXPECT_EQ(code_of(ask(*client(), "echo:x", 20)), Code::kUnknownOutcome);
 }
 
 TEST_F(Local, OversizedRequest_IsRefusedByBothSides) {

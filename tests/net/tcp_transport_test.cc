@@ -300,6 +300,7 @@ TEST(TcpTransport, SameIdTwice_TheNewerIsRefusedWhileTheOlderLives) {
   auto one = std::make_unique<Node>(NodeSpec{.id = 1});
   Node two({.id = 2});
   join(*one, two);
+  ASSERT_TRUE(one->recorder.wait_events(1));  // the last of the two to be up
   ASSERT_TRUE(two.recorder.wait_events(1));
   Node twin({.id = 1});
   twin.start();

@@ -1,7 +1,7 @@
 // Three nodes over the simulated seams: first start, replication, failover, catching up, forwarding, replacement of a wiped node.
-#include <gtest/gtest.h>
-
 #include "tests/sim/cluster.h"
+
+#include <gtest/gtest.h>
 
 namespace {
 
@@ -22,7 +22,8 @@ bool all_healthy(Cluster& cluster) {
 
 void make_healthy(Cluster& cluster) {
   cluster.start_all();
-  ASSERT_TRUE(cluster.run_until([&] { return all_healthy(cluster) && cluster.leader(); }, 30 * kSecond)) << cluster.dump();
+  ASSERT_TRUE(cluster.run_until([&] { return all_healthy(cluster) && cluster.leader(); }, 30 * kSecond))
+      << cluster.dump();
 }
 
 void settle(Cluster& cluster) {
@@ -84,7 +85,8 @@ TEST(ThreeNodes, LocalWriteOnFollower_IsRefusedNamingTheLeader) {
   cluster.node(follower)->acquire_lease(*db, [&](base::Result<vfs::Grant> result) { grant = std::move(result); });
   ASSERT_FALSE(grant.has_value());
   EXPECT_EQ(grant.error().code, base::Code::kNotLeader);
-  EXPECT_NE(grant.error().message.find("node " + std::to_string(leader.value)), std::string::npos) << grant.error().message;
+  EXPECT_NE(grant.error().message.find("node " + std::to_string(leader.value)), std::string::npos)
+      << grant.error().message;
   const auto local = cluster.local_write(leader, 5 * kSecond);
   settle(cluster);
   EXPECT_EQ(cluster.op(local), OpState::kAcked);
@@ -103,7 +105,8 @@ TEST(ThreeNodes, LeaderKilledUnderLoad_AnotherTakesOverAndNothingIsLost) {
         cluster.run_for(5 * base::kMillisecond);
         if (i == 10) cluster.stop(cluster.leader() ? cluster.leader() : kOne, Cluster::Stop::kKill);
       }
-      ASSERT_TRUE(cluster.run_until([&] { return static_cast<bool>(cluster.leader()); }, 20 * kSecond)) << cluster.dump();
+      ASSERT_TRUE(cluster.run_until([&] { return static_cast<bool>(cluster.leader()); }, 20 * kSecond))
+          << cluster.dump();
       settle(cluster);
       make_healthy(cluster);
     }
@@ -242,11 +245,35 @@ TEST(ThreeNodes, TransferLeader_MovesIt) {
   for (int i = 0; i < 4; ++i) {
     const NodeId target{1 + (cluster.leader().value % 3)};
     std::optional<base::Result<NodeId>> moved;
-    cluster.node(kOne)->transfer_leader(target, cluster.node(kOne)->now() + 10 * kSecond, [&](base::Result<NodeId> r) { moved = r; });
+    cluster.node(kOne)->transfer_leader(target, cluster.node(kOne)->now() + 10 * kSecond,
+                                        [&](base::Result<NodeId> r) { moved = r; });
     ASSERT_TRUE(cluster.run_until([&] { return moved.has_value(); }, 15 * kSecond)) << cluster.dump();
     ASSERT_TRUE(moved->has_value()) << base::to_string(moved->error());
     EXPECT_EQ(**moved, target);
     ASSERT_TRUE(cluster.run_until([&] { return cluster.leader() == target; }, 10 * kSecond)) << cluster.dump();
+  }
+}
+
+// The leader cannot reach the one it shall hand over to, and gives it up; later it can.
+TEST(ThreeNodes, TransferLeader_OrderThatIsLost_IsAskedAgain) {
+  for (const bool asked_on_the_leader : {true, false}) {
+    SCOPED_TRACE(asked_on_the_leader ? "asked on the leader" : "asked on the third node");
+    Cluster cluster({.seed = 83});
+    make_healthy(cluster);
+    const NodeId from = cluster.leader();
+    const NodeId target{1 + from.value % 3};
+    const NodeId third{1 + target.value % 3};
+    cluster.network().partition({target}, {from, third});
+    node::Node& asked = *cluster.node(asked_on_the_leader ? from : third);
+    std::optional<base::Result<NodeId>> moved;
+    asked.transfer_leader(target, asked.now() + 30 * kSecond, [&](base::Result<NodeId> r) { moved = r; });
+    cluster.run_for(5 * kSecond);
+    EXPECT_FALSE(moved.has_value());
+    EXPECT_EQ(cluster.leader(), from);
+    cluster.network().heal_all();
+    ASSERT_TRUE(cluster.run_until([&] { return moved.has_value(); }, 30 * kSecond)) << cluster.dump();
+    ASSERT_TRUE(moved->has_value()) << base::to_string(moved->error());
+    EXPECT_EQ(**moved, target);
   }
 }
 
@@ -257,7 +284,8 @@ TEST(ThreeNodes, Barrier_OnAFollowerIsAppliedThere) {
   settle(cluster);
   for (const NodeId id : cluster.ids()) {
     std::optional<base::Result<base::Index>> reached;
-    cluster.node(id)->barrier(cluster.node(id)->now() + 10 * kSecond, [&](base::Result<base::Index> r) { reached = r; });
+    cluster.node(id)->barrier(cluster.node(id)->now() + 10 * kSecond,
+                              [&](base::Result<base::Index> r) { reached = r; });
     ASSERT_TRUE(cluster.run_until([&] { return reached.has_value(); }, 15 * kSecond)) << cluster.dump();
     ASSERT_TRUE(reached->has_value()) << base::to_string(reached->error());
     EXPECT_GE(cluster.node(id)->status().applied_index, **reached);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <latch>
 #include <random>
 #include <thread>
 
@@ -20,8 +21,9 @@ TEST(ShimContention, EightWriters_EachGetsItsTurnAndNothingIsLost) {
   constexpr int kWriters = 8;
   const int each = 40 * test_scale();
   std::atomic<int> failures{0};
-  std::atomic<int> overtaken_most{0};
+  std::atomic<int> in_a_row{0};
   std::atomic<int> commits{0};
+  std::latch all_there(kWriters);
   std::vector<std::thread> threads;
   const base::Micros start = base::posix_env().now();
   for (int writer = 0; writer < kWriters; ++writer)
@@ -29,14 +31,12 @@ TEST(ShimContention, EightWriters_EachGetsItsTurnAndNothingIsLost) {
       Db db("app.db");
       // Half with our busy handler, half with a driver's busy timeout, which sleeps through the VFS.
       if (writer % 2 == 0) sqlite3_busy_timeout(db.get(), 20000);
+      all_there.arrive_and_wait();
       for (int n = 0; n < each; ++n) {
         const int before = commits.load();
         if (db.exec("INSERT INTO t VALUES (" + std::to_string(writer) + "," + std::to_string(n) + ")") != SQLITE_OK)
           failures.fetch_add(1);
-        const int overtaken = commits.fetch_add(1) - before;
-        int most = overtaken_most.load();
-        while (overtaken > most && !overtaken_most.compare_exchange_weak(most, overtaken)) {
-        }
+        if (commits.fetch_add(1) == before) in_a_row.fetch_add(1);
       }
     });
   for (std::thread& thread : threads) thread.join();
@@ -44,10 +44,11 @@ TEST(ShimContention, EightWriters_EachGetsItsTurnAndNothingIsLost) {
   EXPECT_EQ(failures.load(), 0) << base::to_string(vfs::last_error());
   EXPECT_EQ(setup.rows("SELECT count(*), count(DISTINCT writer || ',' || n) FROM t"),
             std::to_string(kWriters * each) + "|" + std::to_string(kWriters * each));
-  // First come, first served: a waiter is overtaken by the others about once each. Polling gives many hundreds here.
-  EXPECT_LE(overtaken_most.load(), 20 * kWriters);
-  std::printf("8 writers: %d commits in %lld us, a waiter was overtaken at most %d times\n", kWriters * each,
-              static_cast<long long>(took), overtaken_most.load());
+  // First come, first served: who has committed goes behind those who wait, so that somebody else is next, but for threads that the machine
+  // does not let run. Polling gives most turns to the one who just had one.
+  EXPECT_LT(in_a_row.load(), kWriters * each / 2);
+  std::printf("8 writers: %d commits in %lld us, %d of them with nobody else's in between\n", kWriters * each,
+              static_cast<long long>(took), in_a_row.load());
   EXPECT_EQ(world.gate().grants(), world.gate().releases());
   world.expect_replay_equals_file("app.db");
 }
@@ -64,11 +65,11 @@ TEST(ShimContention, ReadersMeanwhile_NeverFailAndSeeTheSum) {
     readers.emplace_back([&, at] {
       Db reader(at == 0 ? world.path("app.db") : "app.db",
                 at == 0 ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI);
-      while (!stop.load()) {
+      do {
         const std::string sum = reader.rows("SELECT sum(v) FROM t");
         reads.fetch_add(1);
         if (sum != "1000") bad[at] = sum;
-      }
+      } while (!stop.load());
     });
   for (int round = 0; round < 150 * test_scale(); ++round) {
     const std::string amount = std::to_string(round % 17);
@@ -83,7 +84,7 @@ TEST(ShimContention, ReadersMeanwhile_NeverFailAndSeeTheSum) {
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
   for (const std::string& error : bad) EXPECT_EQ(error, "");
-  EXPECT_GT(reads.load(), 0);
+  EXPECT_GE(reads.load(), 3);
   world.expect_replay_equals_file("app.db");
 }
 
@@ -170,7 +171,7 @@ TEST(ShimLease, LeaseElsewhere_IsAwaitedInsideTheUpgrade) {
     return std::nullopt;
   });
   std::thread leader([&] {
-    while (asked.load() == 0) std::this_thread::yield();
+    EXPECT_TRUE(world.gate().await_waiting());
     world.gate().grant_waiting();
   });
   // SQLite calls no busy handler for this upgrade: one answer must be waited for.
@@ -200,14 +201,10 @@ TEST(ShimLease, GrantNamesAForeignCommit_SnapshotIsCompared) {
   World world;
   Db db("app.db");
   ASSERT_EQ(db.exec("CREATE TABLE t(x)"), SQLITE_OK);
-  std::atomic<int> asked{0};
-  world.gate().lease([&asked]() -> std::optional<base::Result<vfs::Grant>> {
-    asked.fetch_add(1);
-    return std::nullopt;
-  });
+  world.gate().lease([]() -> std::optional<base::Result<vfs::Grant>> { return std::nullopt; });
   ASSERT_EQ(db.exec("BEGIN; SELECT * FROM t"), SQLITE_OK);
   std::thread leader([&] {
-    while (asked.load() == 0) std::this_thread::yield();
+    EXPECT_TRUE(world.gate().await_waiting());
     // Committed elsewhere, and applied here only while this connection waits.
     world.gate().foreign_commit("app.db", "INSERT INTO t VALUES (50)");
     world.gate().grant_waiting();
@@ -226,13 +223,9 @@ TEST(ShimLease, StopWhileWaiting_EndsTheWait) {
   Db db("app.db");
   ASSERT_EQ(db.exec("CREATE TABLE t(x)"), SQLITE_OK);
   world.gate().set_commit_timeout(60 * base::kSecond);
-  std::atomic<int> asked{0};
-  world.gate().lease([&asked]() -> std::optional<base::Result<vfs::Grant>> {
-    asked.fetch_add(1);
-    return std::nullopt;
-  });
+  world.gate().lease([]() -> std::optional<base::Result<vfs::Grant>> { return std::nullopt; });
   std::thread stopper([&] {
-    while (asked.load() == 0) std::this_thread::yield();
+    EXPECT_TRUE(world.gate().await_waiting());
     world.unbind();
   });
   EXPECT_EQ(db.exec("INSERT INTO t VALUES (1)"), code(SQLITE_MISUSE, Code::kStopped));

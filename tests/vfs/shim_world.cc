@@ -14,6 +14,9 @@
 namespace shim_test {
 namespace {
 
+constexpr base::Micros kDeadline =
+    30 * base::kSecond;  // a guard against a hang, far beyond what a loaded machine needs
+
 // As ext/ does for every connection of the process.
 extern "C" int check_entry(sqlite3* db, char** message, const sqlite3_api_routines*) {
   const base::Status checked = vfs::check_opened(db);
@@ -122,6 +125,7 @@ void TestGate::acquire_lease(base::DatabaseId db, std::function<void(base::Resul
     if (answer) return done(std::move(*answer));
     base::MutexLock lock(mutex_);
     waiting_.emplace_back(db, std::move(done));
+    changed_.notify_all();
     return;
   }
   vfs::Grant grant;
@@ -135,6 +139,14 @@ void TestGate::acquire_lease(base::DatabaseId db, std::function<void(base::Resul
 void TestGate::release_lease(base::DatabaseId, base::LeaseId, base::LogId) {
   base::MutexLock lock(mutex_);
   ++releases_;
+}
+
+bool TestGate::await_waiting() {
+  const base::Micros deadline = base::posix_env().now() + kDeadline;
+  base::MutexLock lock(mutex_);
+  while (waiting_.empty())
+    if (!changed_.wait_until(mutex_, deadline)) return !waiting_.empty();
+  return true;
 }
 
 void TestGate::grant_waiting() {
@@ -374,7 +386,7 @@ vfs::Database& World::database(const std::string& name) {
 }
 
 void World::settle() {
-  const base::Micros deadline = base::posix_env().now() + 10 * base::kSecond;
+  const base::Micros deadline = base::posix_env().now() + kDeadline;
   while (base::posix_env().now() < deadline) {
     bool idle = true;
     {

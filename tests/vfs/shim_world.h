@@ -28,7 +28,8 @@ int test_scale();
 // A connection. "app.db" is opened as file:app.db?vfs=hiqlite, a name with ':' or '/' or "" as it stands.
 class Db {
  public:
-  explicit Db(const std::string& name, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, const char* vfs = nullptr);
+  explicit Db(const std::string& name, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
+              const char* vfs = nullptr);
   ~Db();
   Db(const Db&) = delete;
   Db& operator=(const Db&) = delete;
@@ -71,6 +72,8 @@ class TestGate final : public vfs::Gate {
   void commit_all() { decide({}); }
   // What acquire_lease answers; an empty answer: nothing, until grant_waiting().
   void lease(Lease lease);
+  // Returns when a request without an answer waits. False: none came within the deadline.
+  [[nodiscard]] bool await_waiting();
   void grant_waiting();
   void set_commit_timeout(base::Micros timeout) { commit_timeout_ = timeout; }
 
@@ -109,6 +112,7 @@ class TestGate final : public vfs::Gate {
   vfs::Images* images_ = nullptr;
   std::atomic<base::Micros> commit_timeout_{5 * base::kSecond};
   base::Mutex mutex_;
+  base::CondVar changed_;  // waiting_
   Decide decide_ GUARDED_BY(mutex_);
   Lease lease_ GUARDED_BY(mutex_);
   std::vector<std::pair<base::DatabaseId, std::function<void(base::Result<vfs::Grant>)>>> waiting_ GUARDED_BY(mutex_);
