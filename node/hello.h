@@ -81,8 +81,8 @@ base::Result<ForwardReply> decode_forward_reply(base::ByteView body);
 enum class ControlKind : std::uint8_t { kCreate = 1, kDrop = 2, kTransfer = 3 };
 struct Control {
   ControlKind kind = ControlKind::kCreate;
-  std::uint64_t token = 0;  // echoed in the reply
-  base::Bytes body;         // kCreate: a CreateDatabase entry; kDrop: the name; kTransfer: node id u64
+  std::uint64_t token = 0;  // echoed in the reply; 0: none is wanted
+  base::Bytes body;         // kCreate: a CreateDatabase entry; kDrop: database id u64; kTransfer: node id u64
 };
 base::Bytes encode(const Control& control);
 base::Result<Control> decode_control(base::ByteView body);

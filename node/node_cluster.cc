@@ -11,6 +11,7 @@ namespace {
 
 using base::Channel;
 using base::Code;
+using base::DatabaseId;
 using base::Error;
 using base::Index;
 using base::Member;
@@ -156,13 +157,17 @@ void NodeImpl::on_frame(NodeId from, Channel, base::ByteView bytes) {
       on_forward(peer, *frame);
       return;
     case FrameKind::kForwardReply:
-      if (const auto reply = decode_forward_reply(frame->body)) forwards_->on_reply(*reply);
+      if (const auto reply = decode_forward_reply(frame->body)) {
+        forwards_->on_reply(*reply);
+      } else {
+        transport_->disconnect(from);
+      }
       return;
     case FrameKind::kControl:
       on_control(peer, *frame);
       return;
     case FrameKind::kControlReply:
-      on_control_reply(*frame);
+      on_control_reply(peer, *frame);
       return;
     case FrameKind::kSuperseded:
       on_superseded(peer, *frame);
@@ -344,7 +349,7 @@ void NodeImpl::on_superseded(const Peer& peer, const Frame& frame) {
   base::Reader in(frame.body);
   const Index index{in.u64()};
   const auto configuration = raft::decode_configuration(in.blob());
-  if (!in.at_end() || !configuration) return;
+  if (!in.at_end() || !configuration) return transport_->disconnect(peer.member.id);
   // A node on its way in is in no configuration yet, and a newer committed configuration of its own says more.
   if (!driver_->core().status().configuration.contains(self_) && !was_voter(self_)) return;
   if (!configurations_.empty() && index < configurations_.back().first) return;
@@ -425,35 +430,48 @@ bool NodeImpl::ask_leader(ControlKind kind, std::uint64_t token, base::Bytes bod
   return send_frame(leader.id, Channel::kData, FrameKind::kControl, encode(Control{kind, token, std::move(body)}));
 }
 
-void NodeImpl::on_control(const Peer&, const Frame& frame) {
+void NodeImpl::on_control(const Peer& peer, const Frame& frame) {
   const auto control = decode_control(frame.body);
-  if (!control || !driver_->core().is_leader()) return;
+  const Member from = peer.member;
+  const auto malformed = [&] { transport_->disconnect(from.id); };
+  if (!control) return malformed();
+  if (!driver_->core().is_leader()) return;  // it asks again
   Status status;
   switch (control->kind) {
     case ControlKind::kCreate: {
       const auto create = pages::decode_create(control->body);
-      if (!create || !active_term_ || ledger_.find(create->name) != nullptr) return;
+      if (!create) return malformed();
+      if (!active_term_ || ledger_.find(create->name) != nullptr) return;
       status = propose_create(*create, base::share(control->body));
       break;
     }
-    case ControlKind::kDrop:
+    case ControlKind::kDrop: {
+      base::Reader in(control->body);
+      const DatabaseId db{in.u64()};
+      if (!in.at_end()) return malformed();
       if (!active_term_) return;
-      status = propose_drop(std::string(base::text_of(control->body)));
+      status = propose_drop(db);
       break;
+    }
     case ControlKind::kTransfer: {
       base::Reader in(control->body);
       const NodeId to{in.u64()};
-      if (!in.at_end()) return;
+      if (!in.at_end()) return malformed();
       status = transfer_here(to);
       break;
     }
   }
-  if (!status) events_.add("refused", base::to_string(status.error()));
+  if (status || control->token == 0) return;
+  send_frame(from.id, Channel::kData, FrameKind::kControlReply, encode(ControlReply{control->token, status.error()}));
 }
 
-void NodeImpl::on_control_reply(const Frame& frame) {
+void NodeImpl::on_control_reply(const Peer& peer, const Frame& frame) {
   const auto reply = decode_control_reply(frame.body);
-  if (reply) events_.add("refused", base::to_string(reply->error));
+  if (!reply) {
+    transport_->disconnect(peer.member.id);
+    return;
+  }
+  ask_refused(reply->token, reply->error);
 }
 
 }  // namespace node

@@ -186,9 +186,7 @@ void NodeImpl::expire_waiters() {
     done(base::make_error(Code::kTimeout, "leadership did not move in time"));
   }
   // Whether it can be was answered to the first question; now there may be no leader just then.
-  for (const base::NodeId to : transfers_again) static_cast<void>(ask_transfer(to).has_value());
-  const Error unknown =
-      base::make_error(Code::kUnknownOutcome, "the deadline passed; whether it will still happen is not known");
+  for (const base::NodeId to : transfers_again) static_cast<void>(ask_transfer(to, 0).has_value());
   // Asking may let the log move on and end other waiters: the tables are looked up anew for each.
   std::vector<std::uint64_t> tokens;
   for (const auto& [token, waiter] : creates_) tokens.push_back(token);
@@ -196,13 +194,13 @@ void NodeImpl::expire_waiters() {
     const auto it = creates_.find(token);
     if (it == creates_.end()) continue;
     if (it->second.deadline > time) {
-      ask_create(it->second);
+      ask_create(token);
       continue;
     }
     auto done = std::move(it->second.done);
-    const bool sent = it->second.sent;
+    const Error why = overdue(it->second.asked);
     creates_.erase(it);
-    done(sent ? unknown : unavailable());
+    done(why);
   }
   tokens.clear();
   for (const auto& [token, waiter] : drops_) tokens.push_back(token);
@@ -210,48 +208,79 @@ void NodeImpl::expire_waiters() {
     const auto it = drops_.find(token);
     if (it == drops_.end()) continue;
     if (it->second.deadline > time) {
-      ask_drop(it->second);
+      ask_drop(token);
       continue;
     }
     auto done = std::move(it->second.done);
-    const bool sent = it->second.sent;
+    const Error why = overdue(it->second.asked);
     drops_.erase(it);
-    done(sent ? unknown : unavailable());
+    done(why);
   }
 }
 
-// Creation and drop are asked again until the log shows them: asking twice creates once, since the second entry is void.
-void NodeImpl::ask_create(CreateWaiter& waiter) {
+// Why a waiter's deadline passed. What every leader refused was surely not proposed.
+Error NodeImpl::overdue(const Asked& asked) const {
+  if (asked.open > 0)
+    return base::make_error(Code::kUnknownOutcome, "the deadline passed; whether it will still happen is not known");
+  return asked.refusal ? *asked.refusal : unavailable();
+}
+
+// Creation and drop are asked again until the log shows them: asking twice creates once, since the second entry is void; and a drop names the
+// id, since the name may be another database's by then. The waiter may be gone when a proposal returns.
+void NodeImpl::ask_create(std::uint64_t token) {
+  CreateWaiter& waiter = creates_.at(token);
   if (ledger_.find(waiter.create.name) != nullptr) return;
+  Asked& asked = waiter.asked;
   if (active_term_) {
-    // The waiter may be gone when the proposal returns.
     if (creating_.count(waiter.create.name) != 0 && creating_[waiter.create.name] == active_term_) return;
-    waiter.sent = true;
+    ++asked.open;
     const pages::CreateDatabase create = waiter.create;
-    if (const Status status = propose_create(create, waiter.payload); !status)
-      events_.add("error", base::to_string(status.error()));
+    if (const Status status = propose_create(create, waiter.payload); !status) ask_refused(token, status.error());
     return;
   }
-  if (waiter.asked_at != 0 && now() - waiter.asked_at < kAskAgain) return;
-  if (!ask_leader(ControlKind::kCreate, 0, *waiter.payload)) return;
-  waiter.asked_at = now();
-  waiter.sent = true;
+  if (asked.at != 0 && now() - asked.at < kAskAgain) return;
+  if (!ask_leader(ControlKind::kCreate, token, *waiter.payload)) return;
+  asked.at = now();
+  ++asked.open;
 }
 
-void NodeImpl::ask_drop(DropWaiter& waiter) {
+void NodeImpl::ask_drop(std::uint64_t token) {
+  DropWaiter& waiter = drops_.at(token);
   if (ledger_.find(waiter.id) == nullptr) return;
+  Asked& asked = waiter.asked;
   if (active_term_) {
     if (waiter.proposed_in == active_term_) return;
     waiter.proposed_in = active_term_;
-    waiter.sent = true;
-    if (const Status status = propose_drop(std::string(waiter.name)); !status)
-      events_.add("error", base::to_string(status.error()));
+    ++asked.open;
+    if (const Status status = propose_drop(waiter.id); !status) ask_refused(token, status.error());
     return;
   }
-  if (waiter.asked_at != 0 && now() - waiter.asked_at < kAskAgain) return;
-  if (!ask_leader(ControlKind::kDrop, 0, base::copy_of(base::view_of(waiter.name)))) return;
-  waiter.asked_at = now();
-  waiter.sent = true;
+  if (asked.at != 0 && now() - asked.at < kAskAgain) return;
+  base::Writer body;
+  body.u64(waiter.id.value);
+  if (!ask_leader(ControlKind::kDrop, token, body.take())) return;
+  asked.at = now();
+  ++asked.open;
+}
+
+// A leader, this node or another, did not do what was asked for. Creation and drop are asked again; a transfer is not.
+void NodeImpl::ask_refused(std::uint64_t token, const Error& why) {
+  const auto note = [&](Asked& asked) {
+    --asked.open;
+    if (!asked.refusal || asked.refusal->message != why.message) events_.add("refused", base::to_string(why));
+    asked.refusal = why;
+  };
+  if (const auto create = creates_.find(token); create != creates_.end()) note(create->second.asked);
+  if (const auto drop = drops_.find(token); drop != drops_.end()) {
+    note(drop->second.asked);
+    drop->second.proposed_in = {};
+  }
+  const auto transfer = std::find_if(transfers_.begin(), transfers_.end(),
+                                     [token](const TransferWaiter& waiter) { return waiter.token == token; });
+  if (transfer == transfers_.end()) return;
+  auto done = std::move(transfer->done);
+  transfers_.erase(transfer);
+  done(why);
 }
 
 Status NodeImpl::propose_create(const pages::CreateDatabase& create, base::SharedBytes payload) {
@@ -266,13 +295,13 @@ Status NodeImpl::propose_create(const pages::CreateDatabase& create, base::Share
   return base::ok();
 }
 
-Status NodeImpl::propose_drop(const std::string& name) {
+Status NodeImpl::propose_drop(DatabaseId db) {
   HQL_TRY(may_propose());
-  const Ledger::Database* found = ledger_.find(name);
-  if (found == nullptr) return base::make_error(Code::kNotFound, "no database \"" + name + "\"");
+  const Ledger::Database* found = ledger_.find(db);
+  if (found == nullptr) return base::make_error(Code::kNotFound, "no database of id " + std::to_string(db.value));
   pages::DropDatabase drop;
-  drop.db = found->id;
-  drop.name = name;
+  drop.db = db;
+  drop.name = found->name;
   drop.origin = {self_.incarnation, meta_.boot, ++sequence_};
   const auto id = driver_->core().propose(base::EntryKind::kData, base::share(pages::encode(drop)));
   if (!id) return id.error();

@@ -156,7 +156,7 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
     waiter.payload = std::move(payload);
     waiter.deadline = deadline;
     waiter.done = std::move(done);
-    ask_create(waiter);
+    ask_create(token);
     settle_waiters();
   });
 }
@@ -178,11 +178,10 @@ void NodeImpl::drop_database(const std::string& name, Micros deadline, std::func
     }
     const std::uint64_t token = ++last_token_;
     DropWaiter& waiter = drops_[token];
-    waiter.name = name;
     waiter.id = found->id;
     waiter.deadline = deadline;
     waiter.done = std::move(done);
-    ask_drop(waiter);
+    ask_drop(token);
   });
 }
 
@@ -235,19 +234,20 @@ void NodeImpl::transfer_leader(base::NodeId to, Micros deadline, std::function<v
       done(to);
       return;
     }
-    if (const Status status = ask_transfer(to); !status) {
+    const std::uint64_t token = ++last_token_;
+    if (const Status status = ask_transfer(to, token); !status) {
       done(status.error());
       return;
     }
-    transfers_.push_back({to, leader, deadline, std::move(done), now()});
+    transfers_.push_back({token, to, leader, deadline, std::move(done), now()});
   });
 }
 
-Status NodeImpl::ask_transfer(base::NodeId to) {
+Status NodeImpl::ask_transfer(base::NodeId to, std::uint64_t token) {
   if (driver_->has_core() && driver_->core().leader() == self_) return transfer_here(to);
   base::Writer body;
   body.u64(to.value);
-  return ask_leader(ControlKind::kTransfer, 0, body.take()) ? base::ok() : Status(unavailable());
+  return ask_leader(ControlKind::kTransfer, token, body.take()) ? base::ok() : Status(unavailable());
 }
 
 Status NodeImpl::transfer_here(base::NodeId to) {

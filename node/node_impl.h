@@ -77,25 +77,28 @@ class NodeImpl final : public Node {
 
  private:
   // A local caller that waits for the log: creation and drop of a database, a new leader, an index, health.
+  // What a waiter asked a leader to propose: asked again until the log shows it, or refused.
+  struct Asked {
+    base::Micros at = 0;
+    int open = 0;  // requests that may have been taken up
+    std::optional<base::Error> refusal;  // the last one
+  };
   struct CreateWaiter {
     pages::CreateDatabase create;
     base::SharedBytes payload;
     base::Micros deadline = 0;
     std::function<void(base::Result<base::DatabaseId>)> done;
-    base::Micros asked_at = 0;
-    base::Term proposed_in;
-    bool sent = false;
+    Asked asked;
   };
   struct DropWaiter {
-    std::string name;
     base::DatabaseId id;
     base::Micros deadline = 0;
     std::function<void(base::Status)> done;
-    base::Micros asked_at = 0;
+    Asked asked;
     base::Term proposed_in;
-    bool sent = false;
   };
   struct TransferWaiter {
+    std::uint64_t token = 0;
     base::NodeId to;
     base::NodeId from;
     base::Micros deadline = 0;
@@ -166,10 +169,12 @@ class NodeImpl final : public Node {
   void configuration_committed(const base::Entry& entry);
   void settle_waiters();
   void expire_waiters();
-  void ask_create(CreateWaiter& waiter);
-  void ask_drop(DropWaiter& waiter);
+  void ask_create(std::uint64_t token);
+  void ask_drop(std::uint64_t token);
+  void ask_refused(std::uint64_t token, const base::Error& why);
+  base::Error overdue(const Asked& asked) const;
   base::Status propose_create(const pages::CreateDatabase& create, base::SharedBytes payload);
-  base::Status propose_drop(const std::string& name);
+  base::Status propose_drop(base::DatabaseId db);
   void create_for_execution(const std::string& name);
 
   // node_gate.cc
@@ -187,7 +192,7 @@ class NodeImpl final : public Node {
   void on_raft(const Peer& peer, const Frame& frame);
   void on_forward(const Peer& peer, const Frame& frame);
   void on_control(const Peer& peer, const Frame& frame);
-  void on_control_reply(const Frame& frame);
+  void on_control_reply(const Peer& peer, const Frame& frame);
   void on_superseded(const Peer& peer, const Frame& frame);
   void run_bootstrap();
   void take_first(const Bootstrap::Actions::First& first);
@@ -203,7 +208,7 @@ class NodeImpl final : public Node {
   void take_forward(Forward forward, Execution::Reply reply);
   void drain_early_forwards();
   bool ask_leader(ControlKind kind, std::uint64_t token, base::Bytes body);
-  base::Status ask_transfer(base::NodeId to);
+  base::Status ask_transfer(base::NodeId to, std::uint64_t token);
   base::Status transfer_here(base::NodeId to);
 
   // maintenance.cc

@@ -118,7 +118,7 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   const node::Forward forward{base::Term(3), origin, 2, 1000, "app.db", base::copy_of(base::view_of("request"))};
   node::ForwardReply reply{origin, base::Term(3), node::ForwardVerdict::kFailed, id, base::Index(9), {}, {}};
   reply.error = base::make_error(base::Code::kTimeout, "too late");
-  const node::Control control{node::ControlKind::kDrop, 5, base::copy_of(base::view_of("app.db"))};
+  const node::Control control{node::ControlKind::kDrop, 5, base::Bytes(8, std::byte{7})};
   const node::ControlReply refusal{5, base::make_error(base::Code::kExists, "it is there")};
   return {
       {"valid-meta", chosen(0, node::encode(meta))},       {"valid-meta-empty", chosen(0, node::encode(empty))},

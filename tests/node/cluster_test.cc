@@ -320,4 +320,47 @@ TEST(ThreeNodes, CreateAndDrop_OnAFollower) {
   EXPECT_EQ(cluster.image(follower)->operations(), std::vector<std::uint64_t>{again});
 }
 
+// Whoever asks for a drop, and cannot see that it happened, asks again. By then the name may be another database's.
+TEST(ThreeNodes, DropThatIsAskedAgain_SparesTheNextDatabaseOfTheName) {
+  Cluster cluster({.seed = 84});
+  make_healthy(cluster);
+  const NodeId leader = cluster.leader();
+  const NodeId asker{1 + leader.value % 3};
+  const NodeId third{1 + asker.value % 3};
+  cluster.write(third, 5 * kSecond);
+  settle(cluster);
+  std::optional<base::Status> dropped;
+  cluster.node(asker)->drop_database(sim::kDatabase, cluster.node(asker)->now() + 20 * kSecond, [&](base::Status s) { dropped = s; });
+  cluster.network().block(leader, asker);  // one way: what it asks arrives
+  ASSERT_TRUE(cluster.run_until([&] { return !cluster.node(leader)->database_id(sim::kDatabase); }, 10 * kSecond)) << cluster.dump();
+  const auto kept = cluster.write(third, 5 * kSecond);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.op(kept) == OpState::kAcked; }, 10 * kSecond)) << cluster.dump();
+  EXPECT_FALSE(dropped.has_value());
+  cluster.run_for(900 * base::kMillisecond);  // it asks again every 500 ms
+  cluster.network().heal_all();
+  ASSERT_TRUE(cluster.run_until([&] { return dropped.has_value(); }, 25 * kSecond)) << cluster.dump();
+  EXPECT_TRUE(dropped->has_value()) << base::to_string(dropped->error());
+  settle(cluster);
+  ASSERT_TRUE(cluster.node(leader)->database_id(sim::kDatabase).has_value()) << "the next database of the name is gone";
+  const auto has_it = [&](NodeId id) {
+    return cluster.node(id)->database_id(sim::kDatabase) && cluster.image(id)->operations() == std::vector<std::uint64_t>{kept};
+  };
+  for (const NodeId id : cluster.ids())
+    EXPECT_TRUE(cluster.run_until([&] { return has_it(id); }, 10 * kSecond)) << cluster.dump();
+}
+
+// The leader says at once why it does not do what another node asks it for.
+TEST(ThreeNodes, RefusedRequests_AreAnswered) {
+  Cluster cluster({.seed = 85});
+  make_healthy(cluster);
+  node::Node& asker = *cluster.node(NodeId{1 + cluster.leader().value % 3});
+  const base::Micros asked_at = asker.now();
+  std::optional<base::Result<NodeId>> moved;
+  asker.transfer_leader(NodeId{9}, asked_at + 60 * kSecond, [&](base::Result<NodeId> r) { moved = r; });
+  ASSERT_TRUE(cluster.run_until([&] { return moved.has_value(); }, 30 * kSecond)) << "the asker waits for its deadline";
+  ASSERT_FALSE(moved->has_value());
+  EXPECT_EQ(moved->error().code, base::Code::kNotFound);
+  EXPECT_EQ(moved->error().message, "node 9 is not a voter");
+}
+
 }  // namespace

@@ -139,7 +139,9 @@ TEST(Golden, ForwardReply_IsVersion1) {
 }
 
 TEST(Golden, Control_IsVersion1) {
-  const Control control{ControlKind::kDrop, 0x0102030405060708, base::copy_of(base::view_of("app.db"))};
+  base::Writer database;
+  database.u64(0x1112131415161718);
+  const Control control{ControlKind::kDrop, 0x0102030405060708, database.take()};
   const base::Bytes bytes = check_golden("control_v1", encode(control));
   expect_damage(bytes, Damage::kNoticed, reencoded(decode_control));
   EXPECT_FALSE(decode_control(longer(bytes)));
