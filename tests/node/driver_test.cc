@@ -41,9 +41,16 @@ class HeldLane final : public base::Lane {
 // Durable at once, when the lane gets that far.
 class MemoryLog final : public wal::Log {
  public:
-  base::Status append_batch(std::vector<wal::Append> appends) override {
+  using wal::Log::append_batch;
+  base::Status append_batch(std::vector<wal::Append> appends, wal::Durability wanted) override {
     batches += appends.size();
+    if (wanted == wal::Durability::kWritten) unsynced = true;
     return base::ok();
+  }
+  base::Status sync() override {
+    ++syncs;
+    unsynced = false;
+    return sync_result;
   }
   base::Status seal() override { return base::ok(); }
   base::Result<std::vector<base::Entry>> read(wal::Group, wal::Index, wal::Index, std::size_t) override {
@@ -55,9 +62,13 @@ class MemoryLog final : public wal::Log {
   void set_cluster(std::uint64_t) override {}
   [[nodiscard]] std::uint64_t bytes() const override { return 0; }
   [[nodiscard]] bool poisoned() const override { return false; }
+  [[nodiscard]] bool synced() const override { return !unsynced; }
   [[nodiscard]] bool full() const override { return false; }
   [[nodiscard]] std::uint64_t sync_count() const override { return batches; }
   std::size_t batches = 0;
+  std::size_t syncs = 0;
+  bool unsynced = false;
+  base::Status sync_result;
 };
 
 class DriverTest : public ::testing::Test {
