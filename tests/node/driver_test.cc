@@ -82,7 +82,7 @@ class DriverTest : public ::testing::Test {
     hooks.status_changed = [] {};
     hooks.failed = [](const base::Error& error) { FAIL() << base::to_string(error); };
     hooks.full_changed = [](bool) {};
-    driver_ = std::make_unique<Driver>(base::posix_env(), loop_, log_lane_, log_, std::move(hooks));
+    driver_ = std::make_unique<Driver>(base::posix_env(), loop_, log_lane_, log_, 0, std::move(hooks));
     raft::Options options;
     options.self = info(1).member;
     raft::Restored restored;

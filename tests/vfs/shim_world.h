@@ -28,7 +28,8 @@ int test_scale();
 // A connection. "app.db" is opened as file:app.db?vfs=hiqlite, a name with ':' or '/' or "" as it stands.
 class Db {
  public:
-  explicit Db(const std::string& name, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, const char* vfs = nullptr);
+  explicit Db(const std::string& name, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
+              const char* vfs = nullptr);
   ~Db();
   Db(const Db&) = delete;
   Db& operator=(const Db&) = delete;
@@ -61,6 +62,13 @@ class TestGate final : public vfs::Gate {
   void create_database(pages::CreateDatabase create, base::Micros deadline,
                        std::function<void(base::Result<base::DatabaseId>)> done) override;
   void barrier(base::Micros deadline, std::function<void(base::Result<base::Index>)> done) override;
+  void hold_log(std::function<void(base::Status)> held) override {
+    ++log_holds_;
+    log_synced_ = true;
+    held(base::ok());
+  }
+  void release_log() override { --log_holds_; }
+  bool log_synced() override { return log_synced_; }
   base::Micros now() override { return base::posix_env().now(); }
   base::Micros commit_timeout() override { return commit_timeout_; }
 
@@ -73,6 +81,10 @@ class TestGate final : public vfs::Gate {
   void lease(Lease lease);
   void grant_waiting();
   void set_commit_timeout(base::Micros timeout) { commit_timeout_ = timeout; }
+
+  // The log is only written from now on, until somebody holds it synced.
+  void leave_log_unsynced() { log_synced_ = false; }
+  [[nodiscard]] int log_holds() const { return log_holds_; }
 
   // Entries that were committed, and counts.
   std::vector<pages::Tx> committed(const std::string& name);
@@ -108,6 +120,8 @@ class TestGate final : public vfs::Gate {
   base::Lane* apply_ = nullptr;
   vfs::Images* images_ = nullptr;
   std::atomic<base::Micros> commit_timeout_{5 * base::kSecond};
+  std::atomic<bool> log_synced_{true};
+  std::atomic<int> log_holds_{0};
   base::Mutex mutex_;
   Decide decide_ GUARDED_BY(mutex_);
   Lease lease_ GUARDED_BY(mutex_);
