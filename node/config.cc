@@ -414,6 +414,12 @@ Status check_whole(const Config& config) {
 
 base::Micros Config::sync_interval() const { return interval_of(log_sync); }
 
+std::string Config::acknowledged_means() const {
+  const auto milliseconds = sync_interval() / base::kMillisecond;
+  if (milliseconds == 0) return "on disk on a quorum";
+  return "in memory on a quorum, on disk " + std::to_string(milliseconds) + " ms later";
+}
+
 const NodeAddress* Config::self() const {
   for (const auto& node : nodes)
     if (node.id == node_id) return &node;

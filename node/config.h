@@ -40,6 +40,8 @@ struct Config {
 
   // 0: a write counts when it is on the disk. Else it counts when the operating system has it, and is synced so long after.
   [[nodiscard]] base::Micros sync_interval() const;
+  // What an acknowledged write can rely on, for people.
+  [[nodiscard]] std::string acknowledged_means() const;
   [[nodiscard]] const NodeAddress* self() const;
   // majority-less embedded node: no peers
   [[nodiscard]] bool embedded() const { return nodes.size() <= 1; }

@@ -56,8 +56,7 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
     base::log_error("node: " + last_error_);
   }
   if (config_.sync_interval() > 0)
-    events_.add("config", "log_sync=" + config_.log_sync +
-                              ": acknowledged means in memory on a quorum, on the disk so much later");
+    events_.add("config", "log_sync=" + config_.log_sync + ": acknowledged means " + config_.acknowledged_means());
   {
     base::MutexLock lock(shown_mutex_);
     shown_.node_id = self_.id;

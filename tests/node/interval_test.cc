@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "tests/sim/cluster.h"
 
@@ -95,6 +96,31 @@ TEST(Interval, AfterTheInterval_PowerCutTakesNothing) {
   cluster.run_for(kSecond);
   EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
   EXPECT_EQ(cluster.found_ahead(), 0u);
+}
+
+// Files come and go durably: the log must not forget what they came and went for.
+TEST(Interval, CreationAndDrop_AreSyncedBeforeTheFiles) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Cluster cluster({.seed = seed, .nodes = 1, .log_sync = "interval_60000"});
+    cluster.invariants().allow_lost_history();
+    ASSERT_TRUE(form(cluster)) << cluster.dump();
+    cluster.write(kOne, 10 * kSecond);
+    ASSERT_TRUE(settle(cluster));
+    cluster.stop(kOne, Cluster::Stop::kPowerCut);
+    ASSERT_TRUE(form(cluster)) << cluster.dump();
+    ASSERT_TRUE(cluster.node(kOne)->database_id(sim::kDatabase)) << cluster.dump();
+    ASSERT_NE(cluster.image(kOne), nullptr) << cluster.dump();
+    std::optional<base::Status> dropped;
+    cluster.node(kOne)->drop_database(sim::kDatabase, cluster.node(kOne)->now() + 10 * kSecond,
+                                      [&](const base::Status& status) { dropped = status; });
+    ASSERT_TRUE(cluster.run_until([&] { return dropped.has_value(); }, 10 * kSecond));
+    ASSERT_TRUE(*dropped);
+    cluster.stop(kOne, Cluster::Stop::kPowerCut);
+    ASSERT_TRUE(form(cluster)) << cluster.dump();
+    EXPECT_FALSE(cluster.node(kOne)->database_id(sim::kDatabase)) << cluster.dump();
+    EXPECT_EQ(cluster.invariants().breach(), "");
+  }
 }
 
 // R13, also when nobody waits for that sync any more.
