@@ -65,6 +65,8 @@ void print_status(const Json& status) {
               shown(status["commit_index"]).c_str(), shown(status["durable_index"]).c_str(),
               shown(status["applied_index"]).c_str(), shown(status["log_bytes"]).c_str(), shown(status["pid"]).c_str(),
               shown(status["data_dir"]).c_str());
+  std::printf("log_sync %s: acknowledged means %s\n", shown(status["log_sync"]).c_str(),
+              shown(status["acknowledged"]).c_str());
   if (!shown(status["last_error"]).empty()) std::printf("last error: %s\n", shown(status["last_error"]).c_str());
   std::printf("\n");
   print_rows(status["members"], {"id", "role", "raft_addr", "api_addr", "reachable", "match_index"});

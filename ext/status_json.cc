@@ -32,6 +32,7 @@ std::string status_json(const node::NodeStatus& status, const node::Config& conf
       {"raft_addr", self != nullptr ? self->raft_addr : ""},
       {"api_addr", self != nullptr ? self->api_addr : ""},
       {"log_sync", config.log_sync},
+      {"acknowledged", config.acknowledged_means()},
       {"commit_index", status.commit_index.value},
       {"durable_index", status.durable_index.value},
       {"applied_index", status.applied_index.value},

@@ -109,11 +109,16 @@ void ApplyQueue::pump(DatabaseId id) {
   if (item.effect == Effect::kCreate && oldest_named(database.name) != id) return;
   database.busy = true;
   switch (item.effect) {
+    // Files come and go durably, and new ones record their creation as base: the log must not forget it afterwards (R8).
     case Effect::kCreate:
-      create(id, item);
+      hooks_.sync_log([this, id] {
+        if (!halted_) create(id, databases_[id].items.front());
+      });
       return;
     case Effect::kDrop:
-      drop(id);
+      hooks_.sync_log([this, id] {
+        if (!halted_) drop(id);
+      });
       return;
     default:
       break;

@@ -35,7 +35,8 @@ class ApplyQueue {
     std::function<void(base::Index first, base::Index last, std::size_t bytes_max,
                        std::function<void(base::Result<std::vector<base::Entry>>)>)>
         read_log;
-    std::function<void()> progressed;                                          // applied() or a database changed
+    std::function<void(std::function<void()> done)> sync_log;  // everything committed so far is on the disk of the log
+    std::function<void()> progressed;                          // applied() or a database changed
     std::function<void(const std::string& name, const base::Error&)> stopped;  // this database applies no more
   };
   ApplyQueue(base::Env& env, base::Lane& loop, base::Lane& apply, pages::ImageFactory& factory, Hooks hooks);

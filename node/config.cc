@@ -70,7 +70,8 @@ Status host_and_port(const Context& at, const std::string& address) {
   const auto colon = address.rfind(':');
   const char* const last = address.data() + address.size();
   int port = -1;
-  const bool whole = colon != std::string::npos && colon > 0 && std::from_chars(address.data() + colon + 1, last, port).ptr == last;
+  const bool whole =
+      colon != std::string::npos && colon > 0 && std::from_chars(address.data() + colon + 1, last, port).ptr == last;
   if (!whole || port < 0 || port > 65535)
     return at.error("\"" + address + "\": expected \"host:port\", for example \"127.0.0.1:8100\"");
   return {};
@@ -171,6 +172,18 @@ Status set_address(const Context& at, const Raw& raw, std::string& out) {
   return out.empty() ? Status() : host_and_port(at, out);
 }
 
+// Of "interval_<ms>", within its range; 0: it is something else.
+base::Micros interval_of(const std::string& value) {
+  constexpr std::string_view kPrefix = "interval_";
+  constexpr int kMillisecondsMax = 60000;
+  if (value.compare(0, kPrefix.size(), kPrefix) != 0) return 0;
+  const char* const end = value.data() + value.size();
+  int milliseconds = 0;
+  const auto read = std::from_chars(value.data() + kPrefix.size(), end, milliseconds);
+  if (read.ec != std::errc() || read.ptr != end || milliseconds < 1 || milliseconds > kMillisecondsMax) return 0;
+  return milliseconds * base::kMillisecond;
+}
+
 struct Key {
   const char* name;
   const char* description;
@@ -224,11 +237,15 @@ const Key kKeys[] = {
        return {};
      },
      [](const Config& c) { return hidden(c.secret_api); }},
-    {"log_sync", "immediate: acknowledged means on disk on a quorum",
+    {"log_sync",
+     "immediate: acknowledged means on disk on a quorum; interval_<ms> (1..60000): in memory on a quorum, on disk so "
+     "much later",
      [](const Context& at, const Raw& raw, Config& c) -> Status {
-       HQL_ASSIGN(value, one_of(at, raw, {"immediate"}));
-       c.log_sync = value;
-       return {};
+       HQL_TRY(set_text(at, raw, c.log_sync));
+       if (c.log_sync == "immediate" || interval_of(c.log_sync) > 0) return {};
+       return at.error(
+           "\"" + c.log_sync +
+           "\" is neither \"immediate\" nor \"interval_<ms>\" with 1 to 60000 milliseconds, as in \"interval_200\"");
      },
      [](const Config& c) { return c.log_sync; }},
     {"wal_size", "bytes of one log segment, 64 KiB .. 1 GiB; \"64MiB\" is understood",
@@ -394,6 +411,14 @@ Status check_whole(const Config& config) {
 }
 
 }  // namespace
+
+base::Micros Config::sync_interval() const { return interval_of(log_sync); }
+
+std::string Config::acknowledged_means() const {
+  const auto milliseconds = sync_interval() / base::kMillisecond;
+  if (milliseconds == 0) return "on disk on a quorum";
+  return "in memory on a quorum, on disk " + std::to_string(milliseconds) + " ms later";
+}
 
 const NodeAddress* Config::self() const {
   for (const auto& node : nodes)

@@ -26,7 +26,7 @@ struct Config {
   std::string filename_db = "hiqlite.db";  // database of hql_* calls on an unmanaged connection
   std::string secret_raft;
   std::string secret_api;
-  std::string log_sync = "immediate";                // or interval_<ms>
+  std::string log_sync = "immediate";                // or interval_<ms>, 1..60000
   std::uint64_t wal_size = std::uint64_t{64} << 20;  // bytes of a log segment
   std::string listen_addr_raft;                      // default: the own address in `nodes`
   std::string listen_addr_api;
@@ -38,6 +38,10 @@ struct Config {
   std::string log_level = "warn";  // error | warn | info | debug
   std::string source;              // file name for messages, or "(defaults)"
 
+  // 0: a write counts when it is on the disk. Else it counts when the operating system has it, and is synced so long after.
+  [[nodiscard]] base::Micros sync_interval() const;
+  // What an acknowledged write can rely on, for people.
+  [[nodiscard]] std::string acknowledged_means() const;
   [[nodiscard]] const NodeAddress* self() const;
   // majority-less embedded node: no peers
   [[nodiscard]] bool embedded() const { return nodes.size() <= 1; }

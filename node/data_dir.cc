@@ -14,6 +14,7 @@ using base::Result;
 using base::Status;
 
 constexpr std::size_t kIdFileMax = 4096;
+constexpr const char* kEndOfLife = "end-of-life";  // why the next start begins a new incarnation
 
 // Empty: missing or damaged, which is the same thing here. A disk that cannot be read now, or a newer version's file, is neither.
 Result<std::optional<Identity>> read_id(base::Env& env, const std::string& dir) {
@@ -49,10 +50,19 @@ std::uint64_t nonzero_random(base::Env& env) {
   return number;
 }
 
+// "" when the life goes on.
+Result<std::string> end_of_life(base::Env& env, const std::string& dir) {
+  const auto bytes = base::read_file(env, dir + "/" + kEndOfLife, kIdFileMax);
+  if (!bytes && bytes.error().code == Code::kNotFound) return std::string();
+  if (!bytes) return bytes.error();
+  return std::string(base::text_of(*bytes));
+}
+
 // Renames what is there out of the way. The suffix is fresh, so nothing older is overwritten.
 Status set_aside(base::Env& env, const std::string& dir, std::vector<std::string>& notes) {
   const std::string suffix = ".aside-" + base::hex16(nonzero_random(env));
-  for (const char* name : {"id", "meta", "log", "db"}) {
+  // The reason goes last: until then the next start does the rest.
+  for (const char* name : {"id", "meta", "log", "db", kEndOfLife}) {
     const std::string path = dir + "/" + name;
     HQL_ASSIGN(there, env.exists(path));
     if (!there) continue;
@@ -110,6 +120,10 @@ std::string mismatch(const std::optional<Identity>& id, const std::optional<Meta
 
 }  // namespace
 
+Status end_life(base::Env& env, const std::string& dir, const std::string& reason) {
+  return base::write_file_atomic(env, dir, kEndOfLife, base::view_of(reason));
+}
+
 Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
   const std::string& dir = config.data_dir;
   HQL_TRY(env.make_dir(dir));
@@ -135,9 +149,10 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
   std::vector<std::string> notes;
   // Nothing, or what a crash during the very first start left: no id file, and a log (if any) that holds nothing.
   const bool unborn = !id && !databases_there && (!meta || meta->boot == 1);
-  const bool fresh = unborn && !log_there;
+  HQL_ASSIGN(ended, end_of_life(env, dir));
+  const bool fresh = unborn && !log_there && ended.empty();
   if (!fresh) {
-    std::string reason = unborn && meta ? "" : mismatch(id, meta, log_there);
+    std::string reason = !ended.empty() ? ended : unborn && meta ? "" : mismatch(id, meta, log_there);
     if (reason.empty()) {
       auto opened = wal::Log::open(env, log_options(config, *meta));
       if (opened && unborn && unused(*opened)) {

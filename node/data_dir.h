@@ -26,4 +26,7 @@ struct DataDir {
 // the whole truth, so there it is an error instead. kConfig (the directory is of another node id), kCorrupt, kIo, kFull, kPermission.
 base::Result<DataDir> open_data_dir(base::Env& env, const Config& config);
 
+// Durably: the next start of this data directory begins a new incarnation, for this reason, and sets everything aside. kIo, kFull.
+base::Status end_life(base::Env& env, const std::string& dir, const std::string& reason);
+
 }  // namespace node

@@ -29,8 +29,9 @@ wal::Append to_append(const raft::PersistJob& job) {
 
 }  // namespace
 
-Driver::Driver(base::Env& env, base::Lane& loop, base::Lane& log_lane, wal::Log& log, Hooks hooks)
-    : env_(env), loop_(loop), log_lane_(log_lane), log_(log), hooks_(std::move(hooks)) {}
+Driver::Driver(base::Env& env, base::Lane& loop, base::Lane& log_lane, wal::Log& log, base::Micros sync_interval,
+               Hooks hooks)
+    : env_(env), loop_(loop), log_lane_(log_lane), log_(log), sync_interval_(sync_interval), hooks_(std::move(hooks)) {}
 
 void Driver::adopt(std::unique_ptr<raft::Core> core) {
   CHECK(!core_);
@@ -118,8 +119,10 @@ void Driver::write(std::shared_ptr<std::vector<wal::Append>> appends) {
     loop_.post([this] { persisted(base::ok()); });
     return;
   }
-  log_lane_.post([this, batch = appends_] {
-    Status status = log_.append_batch(*batch);
+  const bool later = sync_interval_ > 0 && holds_ == 0;
+  const wal::Durability wanted = later ? wal::Durability::kWritten : wal::Durability::kSynced;
+  log_lane_.post([this, batch = appends_, wanted] {
+    Status status = log_.append_batch(*batch, wanted);
     // The log's thread has nothing to do until its next batch: it may look after this one's consequences itself.
     loop_.post_and_help([this, status = std::move(status)] { persisted(status); });
   });
@@ -141,6 +144,7 @@ void Driver::persisted(Status status) {
     return;
   }
   if (std::exchange(full_, false)) hooks_.full_changed(false);
+  sync_later();
   in_flight_ = false;
   appends_.reset();
   const std::vector<raft::PersistJob> done = std::exchange(writing_, {});
@@ -150,6 +154,48 @@ void Driver::persisted(Status status) {
     for (const raft::Message& message : job.then_send) hooks_.send(message);
   }
   pump();
+}
+
+void Driver::sync_later() {
+  if (sync_due_ || log_.synced()) return;
+  sync_due_ = true;
+  loop_.post_at(env_.now() + sync_interval_, [this] {
+    if (halted_) return;
+    with_log([](wal::Log& log) { return log.sync(); },
+             [this](const Status& status) {
+               sync_due_ = false;
+               if (halted_) return;
+               if (!status) {
+                 halted_ = true;
+                 hooks_.failed(status.error());
+                 return;
+               }
+               sync_later();
+             });
+  });
+}
+
+void Driver::hold_synced(std::function<void(Status)> held) {
+  ++holds_;
+  if (sync_interval_ == 0) {
+    held(base::ok());
+    return;
+  }
+  // Behind the batch in flight, which may be one that is only written; the next one sees the hold.
+  with_log([](wal::Log& log) { return log.sync(); },
+           [this, held = std::move(held)](const Status& status) {
+             if (!status) --holds_;
+             if (!status && !halted_) {
+               halted_ = true;
+               hooks_.failed(status.error());
+             }
+             held(status);
+           });
+}
+
+void Driver::release_synced() {
+  CHECK(holds_ > 0);
+  --holds_;
 }
 
 // Entries whose payload the core no longer had are read back, in order, before anything after them is passed on.

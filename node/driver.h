@@ -22,14 +22,16 @@ class Driver {
  public:
   struct Hooks {
     std::function<void(const raft::Message&)> send;
-    std::function<void()> flush;  // what was sent leaves
+    std::function<void()> flush;                 // what was sent leaves
     std::function<void(base::Entry)> committed;  // in order, with payload
     std::function<void(const raft::ReadResult&)> read;
     std::function<void()> status_changed;
     std::function<void(const base::Error&)> failed;  // the log is poisoned, or cannot be read: the node is at its end
     std::function<void(bool full)> full_changed;     // the log refuses (disk full), or accepts again
   };
-  Driver(base::Env& env, base::Lane& loop, base::Lane& log_lane, wal::Log& log, Hooks hooks);
+  // `sync_interval`: 0 = every batch is synced before it counts; else a batch counts when it is written, and is synced so long after.
+  Driver(base::Env& env, base::Lane& loop, base::Lane& log_lane, wal::Log& log, base::Micros sync_interval,
+         Hooks hooks);
 
   // The core; one at a time. Before it (an empty node) nothing ticks.
   void adopt(std::unique_ptr<raft::Core> core);
@@ -49,6 +51,11 @@ class Driver {
   // Any other work with the log, on the log lane; `done` on the loop.
   void with_log(std::function<base::Status(wal::Log&)> work, std::function<void(base::Status)> done);
 
+  // Calls `held` when everything that counts is on the disk; and so it stays until release_synced(): batches are synced before they count
+  // meanwhile. What is made durable from applied entries needs it (R8): sync points, checkpoints, the catalogue. Nests. An error holds nothing.
+  void hold_synced(std::function<void(base::Status)> held);
+  void release_synced();
+
   // No more inputs reach the core and no completion is passed on (stop, poison).
   void halt() { halted_ = true; }
   [[nodiscard]] bool halted() const { return halted_; }
@@ -62,6 +69,7 @@ class Driver {
   void flush();
   void write(std::shared_ptr<std::vector<wal::Append>> appends);
   void persisted(base::Status status);
+  void sync_later();
   void drain_committed();
   void announce_later();
 
@@ -69,6 +77,7 @@ class Driver {
   base::Lane& loop_;
   base::Lane& log_lane_;
   wal::Log& log_;
+  const base::Micros sync_interval_;
   Hooks hooks_;
   std::unique_ptr<raft::Core> core_;
   bool pumping_ = false;
@@ -79,6 +88,8 @@ class Driver {
   std::vector<raft::PersistJob> writing_;
   std::shared_ptr<std::vector<wal::Append>> appends_;
   bool in_flight_ = false;
+  bool sync_due_ = false;  // its timer runs, or the sync itself
+  int holds_ = 0;          // hold_synced() without release_synced()
   base::Micros in_flight_since_ = 0;
   std::uint64_t appended_bytes_ = 0;
   std::deque<base::Entry> committed_;

@@ -53,9 +53,13 @@ void NodeImpl::maintain() {
     if (!image) continue;
     frames = 0;
     checkpointing_[db] = true;
-    image->checkpoint([this, db, image](Status status) {
-      checkpointing_[db] = false;
-      if (!status) events_.add("error", "checkpoint: " + base::to_string(status.error()));
+    driver_->hold_synced([this, db, image](const Status& held) {
+      if (!held) return;  // the node is at its end
+      image->checkpoint([this, db, image](const Status& status) {
+        driver_->release_synced();
+        checkpointing_[db] = false;
+        if (!status) events_.add("error", "checkpoint: " + base::to_string(status.error()));
+      });
     });
   }
 }
@@ -95,12 +99,19 @@ void NodeImpl::sync_round(std::function<void(Result<Index>)> done) {
   Catalogue catalogue;
   if (!ledger_.chain_open()) catalogue = ledger_.catalogue();
   const Index wanted = catalogue.at.index;
-  const auto go = [this, catalogue](Status status) {
-    if (!status) {
-      sync_finished(status, catalogue);
-    } else {
-      sync_databases(catalogue);
+  const auto go = [this, catalogue](const Status& reached) {
+    if (!reached) {
+      sync_finished(reached, catalogue);
+      return;
     }
+    // No base and no catalogue of entries that the log may forget.
+    driver_->hold_synced([this, catalogue](const Status& held) {
+      if (!held) {
+        sync_finished(held, catalogue);
+      } else {
+        sync_databases(catalogue);
+      }
+    });
   };
   if (apply_->applied() >= wanted) {
     go(base::ok());
@@ -117,7 +128,9 @@ void NodeImpl::sync_databases(Catalogue catalogue) {
   auto round = std::make_shared<Round>();  // shared by the callbacks below
   auto one_done = [this, round, catalogue = std::move(catalogue)](const Status& status) {
     if (!status && round->status) round->status = status;
-    if (--round->left == 0) sync_finished(round->status, catalogue);
+    if (--round->left > 0) return;
+    driver_->release_synced();
+    sync_finished(round->status, catalogue);
   };
   for (const base::DatabaseId db : apply_->ids()) {
     const SharedImage image = apply_->image(db);

@@ -370,6 +370,35 @@ void NodeImpl::halt_superseded() {
                                                           " has taken its place; start it with an empty data_dir"));
 }
 
+// The leader has committed something else where this node has committed an entry: those that had acknowledged it have forgotten it in a power
+// cut (log_sync = "interval_<ms>"). What the cluster holds now is the truth; this node's files are kept, and it begins again without them.
+void NodeImpl::check_contradicted() {
+  if (!contradicted_ || told_contradicted_ || stopped()) return;
+  told_contradicted_ = true;
+  const std::string at = std::to_string(contradicted_.value);
+  if (config_.sync_interval() == 0) {
+    last_error_ =
+        "the log of this node contradicts the cluster's: entry " + at +
+        " is committed in both and not the same; one of them was restored from a copy, or lost acknowledged entries";
+    events_.add("error", last_error_);
+    base::log_error("node: " + last_error_);
+    return;
+  }
+  const std::string reason = "the cluster has lost entry " + at +
+                             ", which was committed here, in a power cut (log_sync=" + config_.log_sync +
+                             "), and went on without it";
+  driver_->with_log([this, reason](wal::Log&) { return end_life(*parts_.env, config_.data_dir, reason); },
+                    [this, reason](const Status& written) {
+                      if (!written) {
+                        fail_node(written.error());
+                        return;
+                      }
+                      halt("poisoned", base::make_error(Code::kDiverged,
+                                                        reason + "; restart this node: it keeps its files under "
+                                                                 "other names and takes everything from the others"));
+                    });
+}
+
 // --- forwarded requests ------------------------------------------------------------------------------------------------------
 
 std::optional<Forwards::Target> NodeImpl::forward_target() {

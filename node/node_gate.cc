@@ -185,6 +185,20 @@ void NodeImpl::drop_database(const std::string& name, Micros deadline, std::func
   });
 }
 
+void NodeImpl::hold_log(std::function<void(Status)> held) {
+  ask([this, held = std::move(held)]() mutable {
+    if (final_error_) {
+      held(*final_error_);
+      return;
+    }
+    driver_->hold_synced(std::move(held));
+  });
+}
+
+void NodeImpl::release_log() {
+  post([this] { driver_->release_synced(); });
+}
+
 void NodeImpl::execute(const std::string& database, base::Bytes body, Micros deadline,
                        std::function<void(Result<ExecuteReply>)> done) {
   if (const Status valid = pages::valid_database_name(database); !valid) {

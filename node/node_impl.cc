@@ -55,8 +55,8 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
     events_.add("error", last_error_);
     base::log_error("node: " + last_error_);
   }
-  if (config_.log_sync != "immediate")
-    events_.add("config", "log_sync=" + config_.log_sync + " is treated as immediate");
+  if (config_.sync_interval() > 0)
+    events_.add("config", "log_sync=" + config_.log_sync + ": acknowledged means " + config_.acknowledged_means());
   {
     base::MutexLock lock(shown_mutex_);
     shown_.node_id = self_.id;
@@ -119,6 +119,13 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   apply.read_log = [this](Index first, Index last, std::size_t bytes_max, auto done) {
     driver_->read_log(first, last, bytes_max, std::move(done));
   };
+  apply.sync_log = [this](std::function<void()> done) {
+    driver_->hold_synced([this, done = std::move(done)](const Status& held) {
+      if (!held) return;  // the node is at its end
+      driver_->release_synced();
+      done();
+    });
+  };
   apply.progressed = [this] { applied_changed(); };
   apply.stopped = [this](const std::string& name, const Error& why) {
     last_error_ = "database " + name + ": " + base::to_string(why);
@@ -148,7 +155,18 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   };
   execution_ = std::make_unique<Execution>(executors, std::move(execution));
 
-  HQL_ASSIGN(recovered, recover_node(data_dir_.opened, meta_, images));
+  AheadRule ahead;
+  if (config_.sync_interval() > 0) {
+    ahead.policy = embedded() ? AheadPolicy::kAdopt : AheadPolicy::kRebuild;
+    ahead.origin = {self_.incarnation, meta_.boot, 0};  // sequences of this boot begin at 1
+    ahead.aside_suffix = ".set-aside-" + base::hex16(parts_.env->random());
+  }
+  HQL_ASSIGN(recovered, recover_node(data_dir_.opened, meta_, images, ahead));
+  for (const std::string& warning : recovered.warnings) {
+    last_error_ = warning;
+    events_.add("ahead_of_log", warning);
+    base::log_warn("node: " + warning);
+  }
   ledger_ = std::move(recovered.ledger);
   for (const base::Entry& entry : recovered.restored.entries)
     if (entry.id.index <= recovered.restored.applied && entry.kind == base::EntryKind::kConfig)
@@ -191,7 +209,8 @@ void NodeImpl::make_driver() {
                              : "the log has space again");
     refresh_status();
   };
-  driver_ = std::make_unique<Driver>(*parts_.env, *parts_.loop, *parts_.log, *data_dir_.opened.log, std::move(hooks));
+  driver_ = std::make_unique<Driver>(*parts_.env, *parts_.loop, *parts_.log, *data_dir_.opened.log,
+                                     config_.sync_interval(), std::move(hooks));
 }
 
 void NodeImpl::make_core(raft::Restored restored) {
@@ -252,6 +271,7 @@ void NodeImpl::tick() {
   if (!stopping_) {
     try_activate();
     check_members();
+    check_contradicted();
     maintain();
   }
   refresh_status();

@@ -66,6 +66,9 @@ class NodeImpl final : public Node {
   void create_database(pages::CreateDatabase create, base::Micros deadline,
                        std::function<void(base::Result<base::DatabaseId>)> done) override;
   void barrier(base::Micros deadline, std::function<void(base::Result<base::Index>)> done) override;
+  void hold_log(std::function<void(base::Status)> held) override;
+  void release_log() override;
+  bool log_synced() override { return data_dir_.opened.log->synced(); }
   base::Micros now() override { return parts_.env->now(); }
   base::Micros commit_timeout() override { return config_.commit_timeout_ms * base::kMillisecond; }
 
@@ -202,6 +205,7 @@ class NodeImpl final : public Node {
   void tell_superseded();
   [[nodiscard]] bool was_voter(base::Member member) const;
   bool halt_if_superseded();
+  void check_contradicted();
   void halt_superseded();
   std::optional<Forwards::Target> forward_target();
   bool send_forward(base::NodeId leader, Forward forward);
@@ -266,6 +270,8 @@ class NodeImpl final : public Node {
   base::Term formed_proposed_in_;
   base::NodeId shown_leader_;
   raft::Role shown_role_ = raft::Role::kFollower;
+  base::Index contradicted_;  // raft::Status::contradicted, at the last look
+  bool told_contradicted_ = false;
   base::Micros last_tick_ = 0;
   base::Micros last_member_check_ = 0;
   bool started_ = false;

@@ -54,6 +54,8 @@ class Scanner {
     if (decision.effect == Effect::kPublish) add_candidate(decision);
   }
   std::map<base::DatabaseId, Seen>& seen() { return seen_; }
+  // At the end of the log.
+  Ledger& ledger() { return ledger_; }
   // Parts whose payload the ledger did not keep are fetched with this.
   std::function<base::SharedBytes(LogId)> fetch;
 
@@ -93,16 +95,22 @@ class Scanner {
   std::map<base::DatabaseId, Seen> seen_;
 };
 
+// Sync points and creations wait for the log (R8): only another disk, or a bug, makes this.
+base::Error beyond_log(Index base, Index last) {
+  return base::make_error(Code::kForeignWrite, "its files are durable up to entry " + std::to_string(base.value) +
+                                                   ", beyond the end of the log, entry " + std::to_string(last.value));
+}
+
 pages::ImageState state_of(const base::Error& error) {
   return error.code == Code::kForeignWrite ? pages::ImageState::kForeignWrite : pages::ImageState::kDiverged;
 }
 
-
-// `hiqlite rebuild` set the files of a database aside: a log that still has its first entry makes them again, from the start.
+// The files of a database were set aside (`hiqlite rebuild`, or it was ahead of the log), or are being made again since then and are not yet
+// where the catalogue is: a log that still has its first entry makes them from the start.
 bool makes_again(const wal::Recovered& log, const Meta& meta, pages::ImageFactory& images) {
   if (log.floor.index) return false;
   for (const CatalogueRow& row : meta.catalogue.rows)
-    if (!images.recorded_base(row.name)) return true;
+    if (const auto base = images.recorded_base(row.name); !base || base->index < row.last.index) return true;
   return false;
 }
 
@@ -118,20 +126,43 @@ void leave_out_gone(RecoveredNode& out) {
   std::erase_if(out.databases, [&gone](const OpenedDatabase& each) { return gone(each.database.id); });
 }
 
-Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images);
+Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images,
+                                   const AheadRule& ahead);
 
 }  // namespace
 
-Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& recorded, pages::ImageFactory& images) {
-  if (!makes_again(opened.groups[0], recorded, images)) return recover_from(opened, recorded, images);
+Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& recorded, pages::ImageFactory& images,
+                                   const AheadRule& ahead) {
+  if (!makes_again(opened.groups[0], recorded, images)) return recover_from(opened, recorded, images, ahead);
   Meta meta = recorded;
   meta.catalogue = Catalogue();
-  return recover_from(opened, meta, images);
+  return recover_from(opened, meta, images, ahead);
 }
 
 namespace {
 
-Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images) {
+// Makes `content` the newest transaction of database `id`: in the log, in what is known of it, and in the ledger at its end.
+Result<LogId> adopt(wal::Log& log, RecoveredNode& out, Ledger& ledger, base::DatabaseId id,
+                    const pages::AheadOfLog& content, const base::Origin& origin) {
+  const Ledger::Database* const database = ledger.find(id);
+  if (database == nullptr) return base::make_error(Code::kForeignWrite, "it was dropped, and is not as it was then");
+  const LogId at{std::max(out.restored.hard.term, ledger.at().term), ledger.at().index.next()};
+  HQL_ASSIGN(payload, adopting_transaction(*database, content, at, origin));
+  const Entry entry{at, base::EntryKind::kData, payload};
+  wal::Append append;
+  append.entries.push_back(entry);
+  HQL_TRY(log.append_batch({std::move(append)}));
+  CHECK(ledger.decide(entry).effect == Effect::kPublish);
+  out.restored.entries.push_back({at, base::EntryKind::kData, nullptr});
+  out.restored.sizes.push_back(payload->size());
+  out.warnings.push_back(
+      "database " + database->name + " was ahead of the log, which has lost its end in a power cut: its content (" +
+      std::to_string(content.changed.size()) + " pages differ) was adopted as entry " + std::to_string(at.index.value));
+  return at;
+}
+
+Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images,
+                                   const AheadRule& ahead) {
   RecoveredNode out;
   wal::Recovered& log = opened.groups[0];
   const GroupFloor& floor = meta.groups[0];
@@ -144,7 +175,7 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
   if (floor.configuration) restored.floor_configuration = *floor.configuration;
   restored.entries = std::move(log.entries);
   restored.sizes = std::move(log.sizes);
-  const Index last = restored.entries.empty() ? log.floor.index : restored.entries.back().id.index;
+  Index last = restored.entries.empty() ? log.floor.index : restored.entries.back().id.index;
   // A damaged log may end before the catalogue: what is missing comes again from a peer and is known to be decided (R12).
   if (meta.catalogue.at.index < log.floor.index || (meta.catalogue.at.index > last && !opened.damage))
     return base::make_error(Code::kCorrupt, "the catalogue in the meta file is of entry " +
@@ -165,6 +196,7 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
 
   // A database contains committed transactions only (R8): its position says more about the commit than the hint in the hard state may.
   Index committed = std::max(from, std::min(restored.hard.commit, last));
+  Catalogue start = meta.catalogue;
   for (auto& [id, seen] : scanner.seen()) {
     const bool in_catalogue = id.value <= from.value;
     if (!seen.has_files && !in_catalogue) continue;  // its CreateDatabase entry makes it
@@ -175,20 +207,44 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
     if (!seen.has_files) {
       database.error = base::make_error(Code::kCorrupt, "the files of database " + seen.database.name + " are missing");
       database.state = pages::ImageState::kDiverged;
-    } else if (auto image = images.open(seen.database.name, id, seen.database.page_size, seen.candidates)) {
-      database.applied = (*image)->status().applied;
-      database.image = std::move(*image);
-      committed = std::max(committed, std::min(database.applied.index, last));
     } else {
-      database.error = image.error();
-      database.state = state_of(image.error());
+      bool is_ahead = false;
+      pages::Adopt may_be_ahead;
+      if (ahead.policy != AheadPolicy::kImpossible)
+        may_be_ahead = [&, id = id](const pages::AheadOfLog& content) -> Result<LogId> {
+          if (ahead.policy == AheadPolicy::kAdopt)
+            return adopt(*opened.log, out, scanner.ledger(), id, content, ahead.origin);
+          is_ahead = true;
+          return base::make_error(Code::kForeignWrite, "it holds transactions that the log has lost in a power cut");
+        };
+      Result<std::unique_ptr<pages::DatabaseImage>> image = beyond_log(seen.base.index, last);
+      const bool beyond = ahead.policy != AheadPolicy::kImpossible && !opened.damage && seen.base.index > last;
+      if (!beyond) image = images.open(seen.database.name, id, seen.database.page_size, seen.candidates, may_be_ahead);
+      is_ahead = is_ahead || beyond;
+      last = std::max(last, scanner.ledger().at().index);
+      if (image) {
+        database.applied = (*image)->status().applied;
+        database.image = std::move(*image);
+        committed = std::max(committed, std::min(database.applied.index, last));
+      } else if (is_ahead && ahead.policy == AheadPolicy::kRebuild && !log.floor.index) {
+        // The log has everything from the beginning, and what it has lost comes from the leader.
+        HQL_TRY(images.set_aside(seen.database.name, ahead.aside_suffix));
+        out.warnings.push_back("database " + seen.database.name + " was ahead of the log (" + image.error().message +
+                               "): it is made again from the log; its files are kept as " + seen.database.name + "*" +
+                               ahead.aside_suffix);
+        start = Catalogue();
+        continue;
+      } else {
+        database.error = image.error();
+        database.state = is_ahead ? pages::ImageState::kAheadOfLog : state_of(image.error());
+      }
     }
     out.databases.push_back(std::move(database));
   }
   restored.applied = std::min(committed, last);
 
-  out.ledger = Ledger(meta.catalogue);
-  HQL_TRY(scan(*opened.log, from, committed, [&out](const Entry& entry) {
+  out.ledger = Ledger(start);
+  HQL_TRY(scan(*opened.log, start.at.index, committed, [&out](const Entry& entry) {
     Entry with_payload = entry;
     if (!with_payload.payload) with_payload.payload = base::share({});
     Decision decision = out.ledger.decide(with_payload);

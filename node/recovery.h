@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "node/ahead.h"
 #include "node/ledger.h"
 #include "node/meta.h"
 #include "pages/image.h"
@@ -27,10 +28,13 @@ struct RecoveredNode {
   raft::Restored restored;  // for the core; restored.applied is everything known to be committed
   Ledger ledger;            // at restored.applied
   std::vector<OpenedDatabase> databases;
-  std::vector<Decision> decisions;  // up to restored.applied, in order, for the applier
+  std::vector<Decision> decisions;    // up to restored.applied, in order, for the applier
+  std::vector<std::string> warnings;  // databases that were ahead of the log, and what was done with them
 };
 
 // Errors: kCorrupt, kIo of the log. A database that cannot be opened is in the result with its error; the node starts without it.
-base::Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images);
+// A database that is ahead of the log is treated by `ahead`; adopting appends to the log.
+base::Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images,
+                                         const AheadRule& ahead);
 
 }  // namespace node

@@ -54,6 +54,7 @@ void NodeImpl::refresh_status() {
     next.leader_id = raft.leader.id;
     next.term = raft.term;
     next.term_changes = raft.term_changes;
+    contradicted_ = raft.contradicted;
     durable_index_.store(raft.durable.value, std::memory_order_release);
   }
   const auto add_member = [&](const raft::MemberInfo& info, const char* role) {

@@ -46,9 +46,10 @@ class DatabaseImage {
   // Errors: kDiverged (old image or digest_after do not match; nothing was published), kIo, kFull (tried again by the node later).
   virtual void publish(PublishJob job, std::function<void(base::Status)> done) = 0;
   // Makes everything applied so far durable in SQLite's own files and records it as base (DESIGN section 7). The caller guarantees that
-  // the log up to the applied index is durable. done: the new base.
+  // the log up to the applied index is durable, and that it stays so until `done`. done: the new base.
   virtual void sync_point(std::function<void(base::Result<LogId>)> done) = 0;
-  // Bulk PASSIVE, then RESTART without waiting, after a sync point of its own. done(ok) also when readers kept it from finishing.
+  // Bulk PASSIVE, then RESTART without waiting, after a sync point of its own: the same guarantee is wanted. done(ok) also when readers kept
+  // it from finishing.
   virtual void checkpoint(std::function<void(base::Status)> done) = 0;
   // The local transaction that holds WRITER can no longer commit: its further WAL reads, writes and commit fail (R4).
   virtual void doom_local_writer(const base::Error& reason) = 0;
@@ -66,15 +67,31 @@ struct RedoCandidate {
   std::vector<PageNo> touched;
 };
 
+// The content of a database that is none of the states that the log knows, by a WAL that this node wrote: after a power cut the files may
+// hold transactions that the log has lost (log_sync = "interval_<ms>", DESIGN section 7).
+struct AheadOfLog {
+  std::uint64_t digest = 0;
+  PageNo size = 0;
+  std::vector<PageNo> changed;  // every page that can differ from the state after the last candidate
+  std::function<base::Status(PageNo, base::MutableByteView out)> read;
+};
+// Makes the content a transaction of the log, durably, and returns its id; or the error that the open is to fail with.
+using Adopt = std::function<base::Result<LogId>(const AheadOfLog& content)>;
+
 // Makes and opens the images of one node. Real: vfs/images.h. Simulated: tests/sim.
 class ImageFactory {
  public:
   virtual ~ImageFactory() = default;
   // Creates the files durably. Apply lane (blocking is allowed there). An existing file of a half-done create is replaced.
   virtual base::Result<std::unique_ptr<DatabaseImage>> create(const CreateDatabase& create, LogId id) = 0;
-  // Start-up, before lanes run; see vfs::Database::open. After it status().applied is the position.
-  virtual base::Result<std::unique_ptr<DatabaseImage>> open(const std::string& name, DatabaseId db, std::uint32_t page_size,
-                                                            const std::vector<RedoCandidate>& candidates) = 0;
+  // Start-up, before lanes run; see vfs::Database::open. After it status().applied is the position. A content that the log does not know is
+  // kForeignWrite; but when it may be ahead of the log, and `adopt` is not empty, that is asked.
+  virtual base::Result<std::unique_ptr<DatabaseImage>> open(const std::string& name, DatabaseId db,
+                                                            std::uint32_t page_size,
+                                                            const std::vector<RedoCandidate>& candidates,
+                                                            const Adopt& adopt) = 0;
+  // Start-up: renames the files of a database that is not open, `suffix` behind their names, durably. What is missing is left out.
+  virtual base::Status set_aside(const std::string& name, const std::string& suffix) = 0;
   // The sync point on disk: redo candidates are wanted after it. kNotFound: no such database here.
   virtual base::Result<LogId> recorded_base(const std::string& name) = 0;
 };

@@ -127,6 +127,7 @@ struct Status {
   bool may_vote = true;              // false while the log is damaged (R12)
   Member transfer_to;                // {} = no transfer runs
   std::uint64_t conflicts_below_commit = 0;  // appends refused because they contradict a committed entry: this log is wrong
+  Index contradicted;                // not 0: an entry that is committed here, and that the leader's commit index covers as another one
   std::size_t cached_bytes = 0;      // of the payload cache
   // Follower: what the last heartbeat said (bounded reads, R10), and how many ticks ago.
   base::Micros heartbeat_quorum_age = 0;

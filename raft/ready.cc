@@ -84,6 +84,7 @@ Status Core::State::status() const {
   status.may_vote = may_vote;
   status.transfer_to = transfer_to;
   status.conflicts_below_commit = conflicts_below_commit;
+  status.contradicted = contradicted;
   status.cached_bytes = log.cached_bytes();
   status.heartbeat_quorum_age = heartbeat_quorum_age;
   status.ticks_since_heartbeat = now - heartbeat_tick;

@@ -272,12 +272,19 @@ bool Core::State::well_formed(const Message& message, const AppendRequest& reque
   return previous.term <= message.term;
 }
 
+// Two committed histories: only members that forgot what they had acknowledged can make them (log_sync = "interval_<ms>", two copies of a
+// disk). Nothing is truncated here; the node decides what becomes of this one.
+void Core::State::note_conflict(const AppendRequest& request, Index index) {
+  ++conflicts_below_commit;
+  if (index <= request.commit) contradicted = contradicted ? std::min(contradicted, index) : index;
+}
+
 void Core::State::handle(const Message& message, const AppendRequest& request) {
   if (installing || !well_formed(message, request)) return;
   AppendReply reply{.accepted = true, .round = request.round};
   if (request.previous.index <= commit && !log.matches(request.previous)) {
     if (request.previous.index >= log.floor().index) {
-      ++conflicts_below_commit;
+      note_conflict(request, request.previous.index);
       return;
     }
     // It is behind what we forgot, which was committed and hence equal: say how far we are.
@@ -291,7 +298,7 @@ void Core::State::handle(const Message& message, const AppendRequest& request) {
     if (entry.id.index <= log.last().index) {
       if (log.matches(entry.id)) continue;
       if (entry.id.index <= commit) {
-        ++conflicts_below_commit;
+        note_conflict(request, entry.id.index);
         return;
       }
       log.truncate(entry.id.index);

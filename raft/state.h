@@ -69,6 +69,7 @@ struct Core::State {
   void handle(const Message& message, const Heartbeat& beat);
   void handle(const Message& message, const HeartbeatReply& reply);
   bool well_formed(const Message& message, const AppendRequest& request) const;
+  void note_conflict(const AppendRequest& request, Index index);
   void reject_append(Member from, const AppendRequest& request);
   void match_advanced(Member member, Progress& peer, Index index);
   void maybe_commit();
@@ -144,6 +145,7 @@ struct Core::State {
   std::uint64_t now = 0;       // ticks since the start
   std::uint64_t term_changes = 0;
   std::uint64_t conflicts_below_commit = 0;
+  Index contradicted;
 
   // Elections.
   int election_elapsed = 0;

@@ -22,6 +22,34 @@ void DatabaseImpl::checkpoint(std::function<void(base::Status)> done) {
   });
 }
 
+// Until `deadline`. An error holds nothing, also when it is only late.
+base::Status DatabaseImpl::hold_log(base::Micros deadline) {
+  Gate* const gate = params_.gate;
+  if (gate == nullptr) return base::ok();
+  struct Waiter {
+    base::Mutex mutex;
+    base::CondVar answered;
+    std::optional<base::Status> answer GUARDED_BY(mutex);
+    bool gave_up GUARDED_BY(mutex) = false;
+  };
+  const auto waiter = std::make_shared<Waiter>();  // shared by this thread and the callback: either may be the last to use it
+  gate->hold_log([waiter, gate](const base::Status& held) {
+    const base::MutexLock lock(waiter->mutex);
+    if (waiter->gave_up && held) gate->release_log();
+    waiter->answer = held;
+    waiter->answered.notify_all();
+  });
+  const base::MutexLock lock(waiter->mutex);
+  while (!waiter->answer) {
+    if (params_.env->now() >= deadline) {
+      waiter->gave_up = true;
+      return base::make_error(base::Code::kTimeout, "the log is still being synced");
+    }
+    (void)waiter->answered.wait_until(waiter->mutex, deadline);
+  }
+  return *waiter->answer;
+}
+
 base::Status DatabaseImpl::run_checkpoint(base::Micros deadline) {
   struct Waiter {
     base::Mutex mutex;
@@ -33,8 +61,10 @@ base::Status DatabaseImpl::run_checkpoint(base::Micros deadline) {
     const base::MutexLock lock(mutex_);
     HQL_TRY(usable());
   }
+  HQL_TRY(hold_log(deadline));
   post(params_.maintenance, [this, waiter, deadline] {
     base::Status status = checkpoint_now(deadline);
+    if (params_.gate != nullptr) params_.gate->release_log();
     const base::MutexLock lock(waiter->mutex);
     waiter->outcome = std::move(status);
     waiter->finished.notify_all();

@@ -354,7 +354,8 @@ void DatabaseImpl::close() {
     stopping_ = true;
     fail_parked(base::Code::kStopped, "the node is stopping");
     changed_.notify_all();
-    clean = state_ == pages::ImageState::kOk;
+    // A log that could not be synced may know less than the files: they are left to recovery.
+    clean = state_ == pages::ImageState::kOk && require_synced_log();
   }
   const base::Micros deadline = base::posix_env().now() + kCloseMax;
   const bool quiet = wait_for_tickets(deadline);

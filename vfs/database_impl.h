@@ -34,7 +34,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
 
   // --- recovery.cc; before anybody else has the object ---
   base::Status create_files(base::LogId id, const pages::CreateDatabase& create);
-  base::Status recover(const std::vector<RedoCandidate>& candidates);
+  base::Status recover(const std::vector<RedoCandidate>& candidates, const pages::Adopt& adopt);
 
   // --- pages::DatabaseImage ---
   void publish(pages::PublishJob job, std::function<void(base::Status)> done) override;
@@ -123,16 +123,19 @@ class DatabaseImpl final : public Database, private InternalHooks {
   base::Result<base::LogId> sync_point_now();
   base::Status sync_wal();
   base::Status require_syncs_ok();
+  base::Status require_synced_log();
   void note_failed_sync();
 
   // checkpoint.cc; maintenance lane, close()
+  base::Status hold_log(base::Micros deadline);
   base::Status checkpoint_now(base::Micros writer_deadline);
   base::Result<bool> backfill(int mode);
 
   // recovery.cc
   base::Status open_internal_connection();
   base::Status open_wal_state();
-  base::Status find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates, bool all_pages);
+  base::Status find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates, bool all_pages,
+                             const pages::Adopt& adopt);
   base::Result<bool> wal_is_known(const pages::SumsRecord& record);
   base::Status remember_salts();
   base::Status write_initial(const pages::CreateDatabase& create);

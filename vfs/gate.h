@@ -54,6 +54,12 @@ class Gate {
                                std::function<void(base::Result<base::DatabaseId>)> done) = 0;
   // A linearizable index (ReadIndex); done(ok) once this node has applied it for every database.
   virtual void barrier(base::Micros deadline, std::function<void(base::Result<base::Index>)> done) = 0;
+  // `held` is called when everything that this node has applied is on the disk of its log, and so it stays until release_log(): sync points
+  // and checkpoints happen in between (R8; with log_sync = "immediate" it is always so). An error holds nothing: kPoisoned, kStopped, kIo.
+  virtual void hold_log(std::function<void(base::Status)> held) = 0;
+  virtual void release_log() = 0;
+  // Whether what was applied before the call is on the disk of the log. False says nothing.
+  [[nodiscard]] virtual bool log_synced() = 0;
   // Monotonic clock of the deadlines.
   virtual base::Micros now() = 0;
   // commit_timeout_ms and the like.

@@ -64,9 +64,19 @@ class ImagesImpl final : public Images {
     return listed(Database::create(params_for(create.name, base::DatabaseId(id.index.value), create.page_size), id, create));
   }
   base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string& name, base::DatabaseId db, std::uint32_t page_size,
-                                                           const std::vector<pages::RedoCandidate>& candidates) override {
+                                                           const std::vector<pages::RedoCandidate>& candidates,
+                                                           const pages::Adopt& adopt) override {
     HQL_TRY(pages::valid_database_name(name));
-    return listed(Database::open(params_for(name, db, page_size), candidates));
+    return listed(Database::open(params_for(name, db, page_size), candidates, adopt));
+  }
+  base::Status set_aside(const std::string& name, const std::string& suffix) override {
+    HQL_TRY(pages::valid_database_name(name));
+    for (const char* part : {".sums", "", "-wal", "-shm"}) {
+      const std::string path = params_.dir + "/" + name + part;
+      const base::Status moved = params_.env->rename(path, path + suffix);
+      if (!moved && moved.error().code != base::Code::kNotFound) return moved;
+    }
+    return params_.env->sync_dir(params_.dir);
   }
   base::Result<base::LogId> recorded_base(const std::string& name) override {
     HQL_TRY(pages::valid_database_name(name));

@@ -52,9 +52,10 @@ base::Result<std::unique_ptr<Database>> Database::create(DatabaseParams params, 
   return std::unique_ptr<Database>(std::move(database));
 }
 
-base::Result<std::unique_ptr<Database>> Database::open(DatabaseParams params, const std::vector<RedoCandidate>& candidates) {
+base::Result<std::unique_ptr<Database>> Database::open(DatabaseParams params, const std::vector<RedoCandidate>& candidates,
+                                                       const pages::Adopt& adopt) {
   auto database = std::make_unique<DatabaseImpl>(std::move(params));
-  HQL_TRY(database->recover(candidates));
+  HQL_TRY(database->recover(candidates, adopt));
   return std::unique_ptr<Database>(std::move(database));
 }
 
@@ -211,7 +212,7 @@ pages::PageNo DatabaseImpl::size_on_disk(const WalIndexHeader& header) const {
   return static_cast<pages::PageNo>(static_cast<std::uint64_t>(info.st_size) / params_.page_size);
 }
 
-base::Status DatabaseImpl::recover(const std::vector<RedoCandidate>& candidates) {
+base::Status DatabaseImpl::recover(const std::vector<RedoCandidate>& candidates, const pages::Adopt& adopt) {
   HQL_ASSIGN(has_sums, params_.env->exists(path_ + kSums));
   if (!has_sums) return named(base::make_error(base::Code::kNotFound, "it has no page hashes (" + path_ + kSums + ")"));
   HQL_ASSIGN(sums_file, pages::SumsFile::open(*params_.env, path_ + kSums));
@@ -231,17 +232,19 @@ base::Status DatabaseImpl::recover(const std::vector<RedoCandidate>& candidates)
   }
   HQL_TRY(open_internal_connection());
   HQL_TRY(open_wal_state());
-  HQL_TRY(find_position(*loaded, candidates, !known));
+  HQL_TRY(find_position(*loaded, candidates, !known, adopt));
   HQL_TRY(remember_salts());
   started_ = true;
   return base::ok();
 }
 
-base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates, bool all_pages) {
+base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates, bool all_pages,
+                                         const pages::Adopt& adopt) {
   const pages::SumsRecord& record = loaded.record;
   HQL_ASSIGN(header, index_->header());
   const pages::PageNo size = size_on_disk(header);
   std::vector<bool> rehash(std::size_t{size} + 1, all_pages);
+  std::vector<bool> redone(std::size_t{size} + 1, false);  // touched by the log since base
   const auto mark = [&](pages::PageNo page) {
     if (page >= 1 && page <= size) rehash[page] = true;
   };
@@ -257,7 +260,10 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
   for (const RedoCandidate& candidate : candidates) {
     if (candidate.id.index <= record.base.index) continue;
     least = std::min(least, candidate.size_after);
-    for (const pages::PageNo page : candidate.touched) mark(page);
+    for (const pages::PageNo page : candidate.touched) {
+      mark(page);
+      if (page <= size) redone[page] = true;
+    }
   }
   for (pages::PageNo page = least + 1; page <= size; ++page) mark(page);
 
@@ -265,6 +271,7 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
   sums_ = std::move(loaded.sums);
   sums_.resize(size);
   base::Bytes image(params_.page_size);
+  std::vector<pages::PageNo> changed;  // may differ from the state after the last candidate
   const pages::PageNo lock_page = pages::lock_byte_page(params_.page_size);
   for (pages::PageNo page = 1; page <= size; ++page) {
     if (!rehash[page] || page == lock_page) continue;
@@ -272,7 +279,9 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
       if (read.error().code == base::Code::kCorrupt) return named(foreign("page " + std::to_string(page) + " cannot be read"));
       return named(read.error());
     }
-    sums_.set(page, pages::page_hash(page, image));
+    const std::uint64_t hash = pages::page_hash(page, image);
+    if (page > least || redone[page] || hash != sums_.at(page)) changed.push_back(page);
+    sums_.set(page, hash);
   }
   base_ = record.base;
   const std::uint64_t digest = sums_.digest();
@@ -283,6 +292,14 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
   for (const RedoCandidate& candidate : candidates) {
     if (candidate.id.index <= record.base.index || candidate.digest_after != digest || candidate.size_after != size) continue;
     applied_ = candidate.id;
+    return base::ok();
+  }
+  // A checkpoint copies only what the log has on the disk: what the log may have lost since is in the WAL, hence in `changed`. By a WAL that
+  // is not ours anything may have been written.
+  if (adopt && !all_pages) {
+    const auto read = [&](pages::PageNo page, base::MutableByteView out) { return read_committed(header, page, out); };
+    HQL_ASSIGN(adopted, adopt({digest, size, std::move(changed), read}));
+    applied_ = adopted;
     return base::ok();
   }
   return named(foreign("its contents (" + std::to_string(size) + " pages, digest " + base::hex16(digest) +

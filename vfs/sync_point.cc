@@ -20,6 +20,12 @@ base::Status DatabaseImpl::require_syncs_ok() {
   return base::ok();
 }
 
+// A base beyond the end of the log would be a state that nobody can redo. Whoever asks for a sync point holds the log synced.
+base::Status DatabaseImpl::require_synced_log() {
+  if (params_.gate == nullptr || params_.gate->log_synced()) return base::ok();
+  return base::make_error(base::Code::kBusy, "the log is not synced up to what is applied");
+}
+
 void DatabaseImpl::note_failed_sync() {
   const base::MutexLock lock(mutex_);
   sync_failed_ = true;
@@ -53,7 +59,8 @@ base::Result<base::LogId> DatabaseImpl::sync_point_now() {
     record.digest = sums_.digest();
     record.page_count = sums_.page_count();
   }
-  base::Status status = sync_wal();
+  base::Status status = require_synced_log();
+  if (status) status = sync_wal();
   if (status) status = sums_file_->write_blocks(blocks);
   if (status) status = sums_file_->write_record(record);
   const base::MutexLock lock(mutex_);

@@ -1,4 +1,4 @@
-// The log's write path: append, seal, floors, new segments, disk full, poison. Opening and reading are in open.cc.
+// The log's write path: append, sync, seal, floors, new segments, disk full, poison. Opening and reading are in open.cc.
 #include "wal/log.h"
 
 #include <algorithm>
@@ -17,6 +17,11 @@ constexpr std::uint64_t kGrowth = std::uint64_t{1} << 20;
 
 bool is_entry(const Item& item) { return item.header.type == RecordType::kEntry; }
 
+// R9: what a vote or the log's very shape depends on. The cache group has no files that could be repaired from.
+bool must_be_synced(const Item& item) {
+  return !is_entry(item) || item.header.kind == base::EntryKind::kConfig || item.header.group == Group::kCache;
+}
+
 }  // namespace
 
 LogImpl::LogImpl(base::Env& env, Options options)
@@ -27,8 +32,9 @@ LogImpl::LogImpl(base::Env& env, Options options)
 
 base::Status LogImpl::not_poisoned() const {
   if (!poisoned_) return base::ok();
-  return base::make_error(base::Code::kPoisoned, options_.dir + ": a write or sync of the log failed earlier; restart the node "
-                                                                "when the disk is sound");
+  return base::make_error(base::Code::kPoisoned, options_.dir +
+                                                     ": a write or sync of the log failed earlier; restart the node "
+                                                     "when the disk is sound");
 }
 
 base::Status LogImpl::poison(base::Error error) {
@@ -83,8 +89,8 @@ base::Status LogImpl::next_segment(SegmentStart start) {
   zeroed_to_ = made->zeroed_to;
   tail_.offset = kDataStart;
   tail_.crc = 0;
-  synced_ = tail_;
-  unsynced_.clear();
+  synced_ = given_ = tail_;
+  begun_.clear();
   must_switch_ = false;
   sealed_ = true;  // its header declares what is before it durable
   update_bytes();
@@ -136,19 +142,21 @@ base::Status LogImpl::sync_tail() {
   if (const auto fault = HQL_FAULT_POINT("wal.sync")) return poison(fault->error("sync " + segments_.back().path));
   if (base::Status synced = segments_.back().file->sync(); !synced) return poison(synced.error());
   ++sync_count_;
-  synced_ = tail_;
-  unsynced_.clear();
+  synced_ = given_ = tail_;
+  begun_.clear();
   segments_.back().end = tail_.offset;
+  all_synced_ = true;
   return base::ok();
 }
 
-// After a write that failed for want of space: back to what is durable, and nothing half-written may be taken for valid later.
+// After a write that failed for want of space: back to where the append began in this segment, and nothing half-written may be taken for
+// valid later. Appends before it that are written and not yet synced stay: they were acknowledged as such.
 base::Status LogImpl::give_up(base::Error error) {
   store_.note_full();
-  tail_ = synced_;
+  tail_ = given_;
   bool clean = true;
   const Bytes zeros(kBlockSize);
-  for (const std::uint64_t offset : unsynced_) {
+  for (const std::uint64_t offset : begun_) {
     const base::Status written = segments_.back().file->write(offset, zeros);
     if (!written && written.error().code != base::Code::kFull) return poison(written.error());
     clean = clean && written;
@@ -163,19 +171,20 @@ base::Status LogImpl::give_up(base::Error error) {
 base::Status LogImpl::write_run(std::uint8_t flags, bool& first) {
   Segment& segment = segments_.back();
   const bool echoes = first && !echo_items_.empty();
-  const std::size_t space = std::min<std::uint64_t>({room(), kBatchSizeMax, builder_.size_left() + (echoes ? kBlockSize : 0)});
+  const std::size_t space =
+      std::min<std::uint64_t>({room(), kBatchSizeMax, builder_.size_left() + (echoes ? kBlockSize : 0)});
   const std::size_t echo_space = echoes ? kBlockSize : 0;
   std::byte* out = buffer_.reserve(space);
   BatchBuilder::Frame frame{segment.header.salt, segment.header.sequence, Lsn(synced_.next_lsn.value - 1), lasts()};
   const std::uint64_t start = tail_.offset;
   const auto piece_flags = static_cast<std::uint8_t>(flags | (first ? kFlagFirst : 0));
   std::size_t size = builder_.pack(frame, start, tail_.next_lsn, piece_flags, space - echo_space, out, tail_.crc);
-  unsynced_.push_back(start);
+  begun_.push_back(start);
   tail_.next_lsn = tail_.next_lsn.next();
   if (echoes) {
     BatchBuilder echo;
     echo.begin(echo_items_, echo_places_);
-    unsynced_.push_back(start + size);
+    begun_.push_back(start + size);
     size += echo.pack(frame, start + size, tail_.next_lsn, kFlagEcho, kBlockSize, out + size, tail_.crc);
     CHECK(echo.done());
     tail_.next_lsn = tail_.next_lsn.next();
@@ -192,24 +201,31 @@ base::Status LogImpl::write_run(std::uint8_t flags, bool& first) {
   return grow(tail_.offset);
 }
 
-base::Status LogImpl::write_pieces(std::uint8_t flags) {
+base::Status LogImpl::write_pieces(std::uint8_t flags, Durability wanted) {
   bool first = true;
+  given_ = tail_;
+  begun_.clear();
   const std::uint64_t total = builder_.size_left() + (echo_items_.empty() ? 0 : kBlockSize);
   do {
     const std::uint64_t least = kBlockSize * (first && !echo_items_.empty() ? 2 : 1);
-    const bool fits_better = first && total > room() && total <= kSplitMin && total <= options_.segment_size - kDataStart;
+    const bool fits_better =
+        first && total > room() && total <= kSplitMin && total <= options_.segment_size - kDataStart;
     if (must_switch_ || room() < least || fits_better) {
-      if (!unsynced_.empty()) HQL_TRY(sync_tail());
+      // The header of the next segment declares everything before it durable.
+      if (tail_.offset != synced_.offset) HQL_TRY(sync_tail());
       HQL_TRY(next_segment(first ? SegmentStart::kClean : SegmentStart::kInsideAppend));
       continue;
     }
     HQL_TRY(write_run(flags, first));
   } while (first || !builder_.done());
-  return sync_tail();
+  if (wanted == Durability::kSynced) return sync_tail();
+  segments_.back().end = tail_.offset;
+  all_synced_ = false;
+  return base::ok();
 }
 
-// Writes items_ and makes them durable; the state in memory is not touched.
-base::Status LogImpl::write_items(std::uint8_t flags) {
+// Writes items_ and makes them as durable as is wanted; the state in memory is not touched.
+base::Status LogImpl::write_items(std::uint8_t flags, Durability wanted) {
   echo_items_.clear();
   const bool hard = std::any_of(items_.begin(), items_.end(),
                                 [](const Item& item) { return item.header.type == RecordType::kHardState; });
@@ -225,7 +241,7 @@ base::Status LogImpl::write_items(std::uint8_t flags) {
     }
   }
   builder_.begin(items_, places_);
-  const base::Status written = write_pieces(flags);
+  const base::Status written = write_pieces(flags, wanted);
   buffer_.release_large();
   if (!written) return written;
   sealed_ = flags & kFlagSeal;
@@ -260,7 +276,7 @@ base::Status LogImpl::check_appends(const std::vector<Append>& appends) const {
   return base::ok();
 }
 
-base::Status LogImpl::append_batch(std::vector<Append> appends) {
+base::Status LogImpl::append_batch(std::vector<Append> appends, Durability wanted) {
   HQL_TRY(not_poisoned());
   HQL_TRY(check_appends(appends));
   items_.clear();
@@ -279,9 +295,16 @@ base::Status LogImpl::append_batch(std::vector<Append> appends) {
     }
   }
   if (items_.empty()) return base::ok();
-  HQL_TRY(write_items(0));
+  if (std::any_of(items_.begin(), items_.end(), must_be_synced)) wanted = Durability::kSynced;
+  HQL_TRY(write_items(0, wanted));
   apply_items();
   return base::ok();
+}
+
+base::Status LogImpl::sync() {
+  HQL_TRY(not_poisoned());
+  if (all_synced_) return base::ok();
+  return sync_tail();
 }
 
 void LogImpl::apply_items() {
@@ -311,8 +334,9 @@ void LogImpl::apply_items() {
 base::Status LogImpl::seal() {
   HQL_TRY(not_poisoned());
   if (sealed_) return base::ok();
+  HQL_TRY(sync());  // before the seal that says so
   items_.clear();
-  return write_items(kFlagSeal);
+  return write_items(kFlagSeal, Durability::kSynced);
 }
 
 base::Status LogImpl::set_floor(Group group, LogId floor) {
@@ -321,13 +345,14 @@ base::Status LogImpl::set_floor(Group group, LogId floor) {
   if (floor.index <= state.floor.index) return base::ok();
   if (!state.index.holds(floor.index) || state.index.at(floor.index).term != floor.term) {
     return base::make_error(base::Code::kMisuse, "floor " + std::to_string(floor.index.value) + " of group " +
-                                                     std::to_string(static_cast<int>(group)) + " is not an entry of the log");
+                                                     std::to_string(static_cast<int>(group)) +
+                                                     " is not an entry of the log");
   }
   Item item{{RecordType::kFloor, group}, {}};
   item.header.index = floor.index;
   item.header.term = floor.term;
   items_.assign(1, item);
-  HQL_TRY(write_items(0));
+  HQL_TRY(write_items(0, Durability::kSynced));
   apply_items();
   return recycle();
 }
@@ -338,7 +363,7 @@ base::Status LogImpl::reset(Group group, LogId floor) {
   item.header.index = floor.index;
   item.header.term = floor.term;
   items_.assign(1, item);
-  HQL_TRY(write_items(0));
+  HQL_TRY(write_items(0, Durability::kSynced));
   apply_items();
   return recycle();
 }

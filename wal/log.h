@@ -1,5 +1,5 @@
 // The segmented write-ahead log of a node, shared by both Raft groups (DESIGN 6.3, R12, R13). docs/FORMATS.md draws its bytes.
-// Threads: open() before the lanes run; append_batch(), set_floor(), sync paths on the log lane; read() on the log lane too.
+// Threads: open() before the lanes run; append_batch(), sync(), seal(), set_floor(), reset() on the log lane; read() on the log lane too.
 // Everything else is safe only where it says so.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/entry.h"
@@ -61,6 +62,12 @@ struct Damage {
 
 struct Opened;
 
+// What append_batch() promises when it returns ok (DESIGN 6.3, log_sync).
+enum class Durability : std::uint8_t {
+  kSynced,   // on the disk
+  kWritten,  // with the operating system: survives the process, not a power cut; sync() makes it durable
+};
+
 class Log {
  public:
   // Creates or recovers. A new log starts with a short segment that grows by 1 MiB at a time, so that an embedded node is up at once.
@@ -70,10 +77,16 @@ class Log {
   static base::Result<Opened> open(base::Env& env, Options options);
   virtual ~Log() = default;
 
-  // One write and one sync for all of `appends`. After ok everything is durable.
+  // One write for all of `appends`, and one sync. With kWritten the sync is left to sync(), unless there is a hard state, a truncation, a
+  // configuration or something of the cache group among them: those are synced in every mode (R9).
   // Errors: kFull: nothing is remembered, the log goes on, try again when space returns; kPoisoned: a write or sync failed,
   // every later call fails the same way (R13).
-  virtual base::Status append_batch(std::vector<Append> appends) = 0;
+  virtual base::Status append_batch(std::vector<Append> appends, Durability wanted) = 0;
+  base::Status append_batch(std::vector<Append> appends) {
+    return append_batch(std::move(appends), Durability::kSynced);
+  }
+  // Makes durable what was only written. No-op when there is nothing. Errors: kPoisoned, as above, however late (R13).
+  virtual base::Status sync() = 0;
   // An empty batch that declares everything before it durable; at a clean stop and after a short idle time. No-op if already sealed.
   virtual base::Status seal() = 0;
   // Entries first.. up to `last` or about `bytes_max` payload bytes (at least one). With payloads.
@@ -92,6 +105,8 @@ class Log {
   // Any thread:
   [[nodiscard]] virtual std::uint64_t bytes() const = 0;           // of live segments
   [[nodiscard]] virtual bool poisoned() const = 0;
+  // False between an append that was only written and the sync after it, and for ever when that sync failed.
+  [[nodiscard]] virtual bool synced() const = 0;
   // True when a proposal should be refused because the last ready segment would be used (disk full).
   [[nodiscard]] virtual bool full() const = 0;
   [[nodiscard]] virtual std::uint64_t sync_count() const = 0;

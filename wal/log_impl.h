@@ -26,7 +26,9 @@ class LogImpl final : public Log {
   // Frees what the floors no longer need. Errors: kIo.
   base::Status recycle();
 
-  base::Status append_batch(std::vector<Append> appends) override;
+  using Log::append_batch;
+  base::Status append_batch(std::vector<Append> appends, Durability wanted) override;
+  base::Status sync() override;
   base::Status seal() override;
   base::Result<std::vector<base::Entry>> read(Group group, Index first, Index last, std::size_t bytes_max) override;
   base::Status set_floor(Group group, LogId floor) override;
@@ -35,6 +37,7 @@ class LogImpl final : public Log {
   void set_cluster(std::uint64_t cluster) override;
   [[nodiscard]] std::uint64_t bytes() const override { return bytes_; }
   [[nodiscard]] bool poisoned() const override { return poisoned_; }
+  [[nodiscard]] bool synced() const override { return all_synced_; }
   [[nodiscard]] bool full() const override { return store_.full(); }
   [[nodiscard]] std::uint64_t sync_count() const override { return sync_count_; }
 
@@ -47,8 +50,8 @@ class LogImpl final : public Log {
   };
 
   base::Status check_appends(const std::vector<Append>& appends) const;
-  base::Status write_items(std::uint8_t flags);
-  base::Status write_pieces(std::uint8_t flags);
+  base::Status write_items(std::uint8_t flags, Durability wanted);
+  base::Status write_pieces(std::uint8_t flags, Durability wanted);
   base::Status write_run(std::uint8_t flags, bool& first);
   base::Status sync_tail();
   base::Status grow(std::uint64_t end);
@@ -75,7 +78,8 @@ class LogImpl final : public Log {
   std::uint64_t zeroed_to_ = 0;     // of the last segment: bytes that are allocated
   Tail tail_;                       // with what is written and not yet synced
   Tail synced_;                     // all before it is durable
-  std::vector<std::uint64_t> unsynced_;  // offsets of batches in the last segment after `synced_`
+  Tail given_;  // where the append that is being written began, if in this segment: what is before it counts
+  std::vector<std::uint64_t> begun_;  // offsets in the last segment of the batches of the append that is being written
 
   std::vector<Item> items_;
   std::vector<Place> places_;
@@ -85,6 +89,7 @@ class LogImpl final : public Log {
   BatchBuffer buffer_;
 
   std::atomic<bool> poisoned_{false};
+  std::atomic<bool> all_synced_{true};
   std::atomic<std::uint64_t> bytes_{0};
   std::atomic<std::uint64_t> sync_count_{0};
 };

@@ -38,7 +38,7 @@ void LogImpl::adopt(Recovery recovery) {
   must_switch_ = !recovery.appendable;
   sealed_ = recovery.sealed;
   tail_ = {segments_.back().end, recovery.next_lsn, recovery.previous_crc};
-  synced_ = tail_;
+  synced_ = given_ = tail_;
   zeroed_to_ = tail_.offset;
   if (const auto size = segments_.back().file->size(); size) zeroed_to_ = std::max(zeroed_to_, *size / kBlockSize * kBlockSize);
   // Older segments are opened again when they are read.

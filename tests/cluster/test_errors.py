@@ -162,7 +162,15 @@ def wrong_configuration(workspace):
     for key in ("secret_raft", "secret_api"):
         wrong([f"{key}: the secret is too weak", "openssl rand -hex 32"], **{key: "short"})
         wrong([f"{key}: the secret is too weak"], **{key: "a" * 40})
-    wrong(['log_sync: "never" is none of: immediate'], log_sync="never")
+    for value in ("never", "interval", "interval_", "interval_0", "interval_abc", "interval_5s", "interval_-1", "interval_60001",
+                  "interval_1000000000", "interval_99999999999999999999", "Interval_200", " interval_200"):
+        wrong([f'log_sync: "{value}" is neither "immediate" nor "interval_<ms>" with 1 to 60000 milliseconds, as in "interval_200"'],
+              log_sync=value)
+    wrong(["log_sync: expected a string"], log_sync=200)
+    for value in ("immediate", "interval_1", "interval_200", "interval_60000"):
+        accepted = write_config(workspace, "sync.toml", data_dir=workspace.path + "/data", log_sync=value)
+        checked = subprocess.run([BIN, "check-config", "-c", accepted], capture_output=True, text=True, env=host_environment(), check=False)
+        assert checked.returncode == 0 and value in checked.stdout, checked
     wrong(['log_level: "loud" is none of: error, warn, info, debug'], log_level="loud")
     wrong(['wal_size: "much" is not a size', "64MiB"], wal_size="much")
     wrong(["wal_size: 1 is outside 65536..1073741824"], wal_size=1)

@@ -107,6 +107,26 @@ TEST_F(DataDirTest, EmbeddedNodeWithDatabasesButNoLog_IsRefused) {
   EXPECT_TRUE(std::filesystem::exists(dir_ + "/db/app.db"));
 }
 
+// The cluster went on without what this life had committed (log_sync = "interval_<ms>"); the next one begins by itself, once.
+TEST_F(DataDirTest, EndedLife_NextStartBeginsANewOneAndKeepsTheOldAside) {
+  const auto first = live(config_in(dir_, 3));
+  ASSERT_TRUE(first.has_value());
+  ASSERT_TRUE(end_life(base::posix_env(), dir_, "the others forgot entry 7").has_value());
+  {
+    const auto opened = open_data_dir(base::posix_env(), config_in(dir_, 3));
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    EXPECT_NE(opened->meta.incarnation, first->incarnation);
+    ASSERT_FALSE(opened->notes.empty());
+    EXPECT_NE(opened->notes.front().find("the others forgot entry 7"), std::string::npos) << opened->notes.front();
+  }
+  EXPECT_GE(count_aside(dir_), 4u);
+  const auto second = live(config_in(dir_, 3));
+  ASSERT_TRUE(second.has_value());
+  const auto third = live(config_in(dir_, 3));
+  ASSERT_TRUE(third.has_value());
+  EXPECT_EQ(second->incarnation, third->incarnation);
+}
+
 TEST_F(DataDirTest, OfAnotherNode_IsRefused) {
   ASSERT_TRUE(live(config_in(dir_, 3)).has_value());
   Config other = config_in(dir_, 3);

@@ -24,7 +24,7 @@ raft::MemberInfo info(std::uint64_t id) {
 class HeldLane final : public base::Lane {
  public:
   void post(base::Task task) override { tasks_.push_back(std::move(task)); }
-  void post_at(base::Micros, base::Task) override {}
+  void post_at(base::Micros, base::Task task) override { timers_.push_back(std::move(task)); }
   [[nodiscard]] bool is_current() const override { return true; }
   void run() {
     while (!tasks_.empty()) {
@@ -33,17 +33,30 @@ class HeldLane final : public base::Lane {
       task();
     }
   }
+  // Every time comes.
+  void run_timers() {
+    for (const base::Task& task : std::exchange(timers_, {})) task();
+    run();
+  }
 
  private:
   std::deque<base::Task> tasks_;
+  std::deque<base::Task> timers_;
 };
 
 // Durable at once, when the lane gets that far.
 class MemoryLog final : public wal::Log {
  public:
-  base::Status append_batch(std::vector<wal::Append> appends) override {
+  using wal::Log::append_batch;
+  base::Status append_batch(std::vector<wal::Append> appends, wal::Durability wanted) override {
     batches += appends.size();
+    if (wanted == wal::Durability::kWritten) unsynced = true;
     return base::ok();
+  }
+  base::Status sync() override {
+    ++syncs;
+    unsynced = false;
+    return sync_result;
   }
   base::Status seal() override { return base::ok(); }
   base::Result<std::vector<base::Entry>> read(wal::Group, wal::Index, wal::Index, std::size_t) override {
@@ -55,23 +68,27 @@ class MemoryLog final : public wal::Log {
   void set_cluster(std::uint64_t) override {}
   [[nodiscard]] std::uint64_t bytes() const override { return 0; }
   [[nodiscard]] bool poisoned() const override { return false; }
+  [[nodiscard]] bool synced() const override { return !unsynced; }
   [[nodiscard]] bool full() const override { return false; }
   [[nodiscard]] std::uint64_t sync_count() const override { return batches; }
   std::size_t batches = 0;
+  std::size_t syncs = 0;
+  bool unsynced = false;
+  base::Status sync_result;
 };
 
 class DriverTest : public ::testing::Test {
  protected:
-  void start(const std::vector<raft::MemberInfo>& voters) {
+  void start(const std::vector<raft::MemberInfo>& voters, base::Micros sync_interval = 0) {
     Driver::Hooks hooks;
     hooks.send = [this](const raft::Message& message) { sent_.push_back(message); };
     hooks.flush = [] {};
     hooks.committed = [this](base::Entry entry) { committed_.push_back(std::move(entry)); };
     hooks.read = [](const raft::ReadResult&) {};
     hooks.status_changed = [] {};
-    hooks.failed = [](const base::Error& error) { FAIL() << base::to_string(error); };
+    hooks.failed = [this](const base::Error& error) { failures_.push_back(base::to_string(error)); };
     hooks.full_changed = [](bool) {};
-    driver_ = std::make_unique<Driver>(base::posix_env(), loop_, log_lane_, log_, std::move(hooks));
+    driver_ = std::make_unique<Driver>(base::posix_env(), loop_, log_lane_, log_, sync_interval, std::move(hooks));
     raft::Options options;
     options.self = info(1).member;
     raft::Restored restored;
@@ -85,6 +102,22 @@ class DriverTest : public ::testing::Test {
       loop_.run();
     }
   }
+  // One that leads alone, with nothing left to do.
+  void lead_alone(base::Micros sync_interval) {
+    start({info(1)}, sync_interval);
+    driver_->core().campaign();
+    driver_->pump();
+    let_the_disk_work();
+    ASSERT_EQ(driver_->core().status().role, raft::Role::kLeader);
+    loop_.run_timers();
+    let_the_disk_work();
+  }
+  void propose() {
+    ASSERT_TRUE(driver_->core().propose(base::EntryKind::kData, base::share(base::Bytes(3))));
+    driver_->pump();
+    let_the_disk_work();
+  }
+  void TearDown() override { EXPECT_EQ(failures_, expected_failures_); }
   template <class Body>
   std::size_t count_sent() const {
     std::size_t count = 0;
@@ -96,6 +129,8 @@ class DriverTest : public ::testing::Test {
   MemoryLog log_;
   std::vector<raft::Message> sent_;
   std::vector<base::Entry> committed_;
+  std::vector<std::string> failures_;
+  std::vector<std::string> expected_failures_;
   std::unique_ptr<Driver> driver_;
 };
 
@@ -141,6 +176,83 @@ TEST_F(DriverTest, OwnEntry_IsCommittedAfterItsSync) {
   EXPECT_EQ(committed_.size(), before);
   let_the_disk_work();
   EXPECT_EQ(committed_.size(), before + 1);
+}
+
+// log_sync = "interval_<ms>": a batch counts when it is written, and the timer syncs all there is.
+TEST_F(DriverTest, Interval_BatchesCountWhenWritten_TheTimerSyncsThem) {
+  lead_alone(200 * base::kMillisecond);
+  const std::size_t committed = committed_.size();
+  const std::size_t syncs = log_.syncs;
+  for (int i = 0; i < 3; ++i) propose();
+  EXPECT_EQ(committed_.size(), committed + 3);
+  EXPECT_EQ(log_.syncs, syncs);
+  EXPECT_TRUE(log_.unsynced);
+  loop_.run_timers();
+  let_the_disk_work();
+  EXPECT_EQ(log_.syncs, syncs + 1);
+  EXPECT_FALSE(log_.unsynced);
+  loop_.run_timers();  // nothing is left to sync
+  let_the_disk_work();
+  EXPECT_EQ(log_.syncs, syncs + 1);
+  propose();
+  loop_.run_timers();
+  let_the_disk_work();
+  EXPECT_EQ(log_.syncs, syncs + 2);
+}
+
+TEST_F(DriverTest, HeldSynced_WaitsForTheSyncAndSyncsEveryBatchUntilReleased) {
+  lead_alone(200 * base::kMillisecond);
+  propose();
+  ASSERT_TRUE(log_.unsynced);
+  int held = 0;
+  const auto count = [&](const base::Status& status) {
+    EXPECT_TRUE(status);
+    EXPECT_FALSE(log_.unsynced);
+    ++held;
+  };
+  driver_->hold_synced(count);
+  EXPECT_EQ(held, 0);
+  let_the_disk_work();
+  EXPECT_EQ(held, 1);
+  propose();
+  EXPECT_FALSE(log_.unsynced);
+  driver_->hold_synced(count);
+  let_the_disk_work();
+  driver_->release_synced();
+  propose();
+  EXPECT_FALSE(log_.unsynced);
+  driver_->release_synced();
+  EXPECT_EQ(held, 2);
+  propose();
+  EXPECT_TRUE(log_.unsynced);
+}
+
+// The batch in flight was begun before the hold, and is only written.
+TEST_F(DriverTest, HeldSyncedWithABatchInFlight_CoversItToo) {
+  lead_alone(200 * base::kMillisecond);
+  ASSERT_TRUE(driver_->core().propose(base::EntryKind::kData, base::share(base::Bytes(3))));
+  driver_->pump();
+  bool held = false;
+  driver_->hold_synced([&](const base::Status&) {
+    held = true;
+    EXPECT_FALSE(log_.unsynced);
+  });
+  let_the_disk_work();
+  EXPECT_TRUE(held);
+}
+
+TEST_F(DriverTest, LateSyncFails_NothingGoesOn) {
+  lead_alone(200 * base::kMillisecond);
+  propose();
+  log_.sync_result = base::make_error(base::Code::kPoisoned, "the sync failed");
+  expected_failures_ = {base::to_string(log_.sync_result.error())};
+  loop_.run_timers();
+  let_the_disk_work();
+  EXPECT_TRUE(driver_->halted());
+  const std::size_t batches = log_.batches;
+  driver_->pump();
+  let_the_disk_work();
+  EXPECT_EQ(log_.batches, batches);
 }
 
 }  // namespace

@@ -75,6 +75,7 @@ node::Config Cluster::config_of(NodeId id) const {
   config.node_id = id;
   config.data_dir = "/data";
   config.wal_size = options_.wal_size;
+  config.log_sync = options_.log_sync;
   config.election_timeout_ms = 500;
   config.heartbeat_ms = 50;
   config.commit_timeout_ms = 5000;
@@ -118,6 +119,9 @@ void Cluster::boot(Host& host) {
   image.published = [this, id](base::DatabaseId db, base::LogId at, std::uint64_t digest) {
     invariants_.published(id, db, at, digest);
   };
+  image.breach = [this, id](const std::string& what) {
+    invariants_.breach("node " + std::to_string(id.value) + ": " + what);
+  };
   process.images = std::make_unique<SimImages>(std::move(image));
   process.executors = std::make_unique<SimExecutors>(*process.images, *process.env, loop, scheduler_.lane(id, "sql"),
                                                      4 * base::kSecond);
@@ -148,6 +152,13 @@ void Cluster::boot(Host& host) {
   if (!attached) {
     fail(attached.error());
     return;
+  }
+  for (const node::Event& event : process.node->events(0)) {
+    if (event.kind != "ahead_of_log") continue;
+    ++found_ahead_;
+    log("node " + std::to_string(id.value) + ": " + event.text);
+    if (event.text.find("beyond the end of the log") != std::string::npos)
+      invariants_.breach("node " + std::to_string(id.value) + ": " + event.text);
   }
   process.node->start();
 }

@@ -31,6 +31,7 @@ class Cluster {
     int nodes = 3;
     bool trace = false;
     std::uint64_t wal_size = std::uint64_t{256} << 10;
+    std::string log_sync = "immediate";
   };
   explicit Cluster(Options options);
   ~Cluster();
@@ -70,6 +71,8 @@ class Cluster {
   std::uint64_t local_write(base::NodeId id, base::Micros timeout, std::size_t count = 1);
   [[nodiscard]] OpState op(std::uint64_t number) const { return ops_.at(number).state; }
   [[nodiscard]] std::size_t count(OpState state) const;
+  // Databases that a start found ahead of their node's log.
+  [[nodiscard]] std::uint64_t found_ahead() const { return found_ahead_; }
 
   // Every node has the same bytes at the same index, and every operation happened as often as it was told. "" or what is wrong.
   std::string check_content() const;
@@ -116,6 +119,7 @@ class Cluster {
   std::vector<std::unique_ptr<Process>> graves_;  // destroyed outside of their own tasks
   std::map<std::uint64_t, Op> ops_;
   std::uint64_t last_op_ = 0;
+  std::uint64_t found_ahead_ = 0;
 };
 
 }  // namespace sim

@@ -19,6 +19,8 @@ class Invariants {
   void sent(base::NodeId node, base::ByteView frame);
   // What a node says of itself, sampled.
   void sampled(base::NodeId node, const raft::Status& raft, const node::NodeStatus& status);
+  // More than the promised faults happened: what was published may be lost, and another history may take its place.
+  void allow_lost_history() { history_holds_ = false; }
   void breach(const std::string& what) {
     if (breach_.empty()) breach_ = what;
   }
@@ -32,6 +34,7 @@ class Invariants {
   std::map<base::Index, base::Term> terms_;
   std::map<std::pair<base::DatabaseId, base::Index>, std::uint64_t> digests_;
   std::string breach_;
+  bool history_holds_ = true;
   std::uint64_t vote_count_ = 0;
   std::uint64_t publications_ = 0;
 };

@@ -163,6 +163,13 @@ bool SimDisk::is_dir(const std::string& path) const {
 void SimDisk::apply(Names& names, const Pending& change) {
   if (!change.from.empty()) names.erase(change.from);
   if (!change.to.empty()) names[change.to] = change.inode;
+  if (change.inode || change.from.empty() || change.to.empty()) return;
+  // A directory takes along what is in it.
+  const std::string inside = change.from + "/";
+  for (auto it = names.lower_bound(inside); it != names.end() && it->first.starts_with(inside);) {
+    names[change.to + it->first.substr(change.from.size())] = it->second;
+    it = names.erase(it);
+  }
 }
 
 void SimDisk::change_names(Pending change) {
@@ -261,7 +268,12 @@ Status SimDisk::do_rename(const LifePtr& life, const std::string& from, const st
   const auto found = live_.find(from);
   if (found == live_.end()) return not_found("rename", from);
   const Inode inode = found->second;
-  if (!inode || is_dir(to)) return make_error(Code::kIo, "rename " + from + " to " + to + ": Is a directory");
+  if (is_dir(to)) return make_error(Code::kIo, "rename " + from + " to " + to + ": Is a directory");
+  if (!inode) {
+    // What a crash does to names that were not synced when their directory was renamed is not modelled.
+    const auto inside = [&](const Pending& change) { return change.dir == from || change.dir.starts_with(from + "/"); };
+    CHECK(std::none_of(pending_.begin(), pending_.end(), inside));
+  }
   if (from != to) change_names({parent_of(to), from, to, inode});
   return finish(verdict);
 }

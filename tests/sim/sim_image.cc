@@ -114,7 +114,7 @@ Status SimImage::initialise(const pages::CreateDatabase& create, LogId id) {
   return base::ok();
 }
 
-Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates) {
+Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates, const pages::Adopt& adopt) {
   HQL_ASSIGN(base, read_base(*parts_.env, parts_.dir + "/" + name_ + ".base", page_size_));
   pages_ = std::move(base.pages);
   base_ = base.applied;
@@ -152,8 +152,23 @@ Status SimImage::recover(const std::vector<pages::RedoCandidate>& candidates) {
   if (digest == base_digest) position = base_;
   for (const pages::RedoCandidate& candidate : candidates)
     if (position == LogId{} && candidate.digest_after == digest) position = candidate.id;
-  if (position == LogId{})
-    return base::make_error(Code::kForeignWrite, "database " + name_ + " matches no transaction of the log");
+  if (position == LogId{}) {
+    if (!adopt)
+      return base::make_error(Code::kForeignWrite, "database " + name_ + " matches no transaction of the log");
+    pages::AheadOfLog content{digest, pages_.rbegin()->first, {}, {}};
+    for (const auto& [page, image] : pages_) content.changed.push_back(page);
+    content.read = [this](PageNo page, base::MutableByteView out) {
+      std::copy(pages_.at(page).begin(), pages_.at(page).end(), out.begin());
+      return base::ok();
+    };
+    HQL_ASSIGN(adopted, adopt(content));
+    show(adopted);
+    // The ids in `.wal` are those of entries that the log has lost; what follows must not be taken for theirs.
+    HQL_TRY(write_base());
+    HQL_TRY(wal_->truncate(0));
+    wal_end_ = 0;
+    return base::ok();
+  }
   show(position);
   return base::ok();
 }
@@ -231,6 +246,8 @@ void SimImage::publish_now() {
 
 void SimImage::sync_point(std::function<void(Result<LogId>)> done) {
   parts_.maintenance->post([this, done = std::move(done)]() mutable {
+    if (gate_ != nullptr && !gate_->log_synced() && parts_.breach)
+      parts_.breach("a sync point of " + name_ + " while the log is not synced");
     Status status = dropped_ ? Status(base::make_error(Code::kDropped, name_)) : write_base();
     // The records up to the base are no longer needed; a crash in between finds them again and skips them.
     if (status && applied_ == base_) {
@@ -448,10 +465,20 @@ Result<std::unique_ptr<pages::DatabaseImage>> SimImages::create(const pages::Cre
 
 Result<std::unique_ptr<pages::DatabaseImage>> SimImages::open(const std::string& name, base::DatabaseId db,
                                                               std::uint32_t page_size,
-                                                              const std::vector<pages::RedoCandidate>& candidates) {
+                                                              const std::vector<pages::RedoCandidate>& candidates,
+                                                              const pages::Adopt& adopt) {
   auto image = std::make_unique<SimImage>(parts_, gate_, name, db, page_size);
-  HQL_TRY(image->recover(candidates));
+  HQL_TRY(image->recover(candidates, adopt));
   return keep(name, std::move(image));
+}
+
+Status SimImages::set_aside(const std::string& name, const std::string& suffix) {
+  for (const char* part : {".base", ".wal"}) {
+    const std::string path = parts_.dir + "/" + name + part;
+    const Status moved = parts_.env->rename(path, path + suffix);
+    if (!moved && moved.error().code != Code::kNotFound) return moved;
+  }
+  return parts_.env->sync_dir(parts_.dir);
 }
 
 Result<LogId> SimImages::recorded_base(const std::string& name) {

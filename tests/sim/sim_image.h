@@ -31,6 +31,8 @@ struct ImageParts {
   std::string dir;
   // Called for everything that becomes visible: the place for invariants.
   std::function<void(base::DatabaseId, base::LogId, std::uint64_t digest)> published;
+  // A sync point is made while the log may still forget what is applied (R8).
+  std::function<void(const std::string& what)> breach;
   base::Micros think_max = 3 * base::kMillisecond;  // how long a local transaction stays open
   std::uint64_t seed = 1;
 };
@@ -65,7 +67,7 @@ class SimImage final : public pages::DatabaseImage {
   // For SimImages.
   base::Status write_base();
   base::Status initialise(const pages::CreateDatabase& create, base::LogId id);
-  base::Status recover(const std::vector<pages::RedoCandidate>& candidates);
+  base::Status recover(const std::vector<pages::RedoCandidate>& candidates, const pages::Adopt& adopt);
 
  private:
   struct Writer {
@@ -123,9 +125,11 @@ class SimImages final : public pages::ImageFactory {
   void set_gate(vfs::Gate* gate) { gate_ = gate; }
   base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase& create,
                                                              base::LogId id) override;
-  base::Result<std::unique_ptr<pages::DatabaseImage>> open(
-      const std::string& name, base::DatabaseId db, std::uint32_t page_size,
-      const std::vector<pages::RedoCandidate>& candidates) override;
+  base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string& name, base::DatabaseId db,
+                                                           std::uint32_t page_size,
+                                                           const std::vector<pages::RedoCandidate>& candidates,
+                                                           const pages::Adopt& adopt) override;
+  base::Status set_aside(const std::string& name, const std::string& suffix) override;
   base::Result<base::LogId> recorded_base(const std::string& name) override;
   // The open image of that name, or null. Valid until it is dropped or the node goes.
   [[nodiscard]] SimImage* find(const std::string& name) const;

@@ -1,5 +1,5 @@
 // sim: runs seeds of the simulator and prints the first failure with the command that repeats it.
-//   sim --seed N [--seeds K] [--nodes n] [--steps m] [--trace]
+//   sim --seed N [--seeds K] [--nodes n] [--steps m] [--log-sync immediate|interval_<ms>] [--trace]
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -10,7 +10,9 @@
 namespace {
 
 int usage() {
-  std::fprintf(stderr, "usage: sim --seed N [--seeds K] [--nodes n] [--steps m] [--trace]\n");
+  std::fprintf(
+      stderr,
+      "usage: sim --seed N [--seeds K] [--nodes n] [--steps m] [--log-sync immediate|interval_<ms>] [--trace]\n");
   return 2;
 }
 
@@ -27,6 +29,10 @@ int main(int argc, char** argv) {
       continue;
     }
     if (i + 1 >= argc) return usage();
+    if (name == "--log-sync") {
+      options.log_sync = argv[++i];
+      continue;
+    }
     char* end = nullptr;
     const std::uint64_t value = std::strtoull(argv[++i], &end, 10);
     if (end == argv[i] || *end != '\0') return usage();
@@ -48,9 +54,10 @@ int main(int argc, char** argv) {
   for (; options.seed < last; ++options.seed) {
     const sim::RunResult result = sim::run_seed(options);
     if (!result.failure.empty()) {
-      std::printf("seed %llu failed: %s\nrepeat: sim --seed %llu --nodes %d --steps %d --trace\n",
+      std::printf("seed %llu failed: %s\nrepeat: sim --seed %llu --nodes %d --steps %d --log-sync %s --trace\n",
                   static_cast<unsigned long long>(options.seed), result.failure.c_str(),
-                  static_cast<unsigned long long>(options.seed), options.nodes, options.steps);
+                  static_cast<unsigned long long>(options.seed), options.nodes, options.steps,
+                  options.log_sync.c_str());
       return 1;
     }
     total.acked += result.acked;
@@ -58,15 +65,16 @@ int main(int argc, char** argv) {
     total.unknown += result.unknown;
     total.tasks += result.tasks;
     total.votes += result.votes;
+    total.ahead += result.ahead;
     total.trace ^= result.trace;
   }
   std::printf(
-      "%llu seeds, %d nodes: %llu writes acknowledged, %llu refused, %llu unknown, %llu votes, %llu tasks, trace "
-      "%016llx\n",
+      "%llu seeds, %d nodes: %llu writes acknowledged, %llu refused, %llu unknown, %llu votes, %llu databases "
+      "ahead of their log, %llu tasks, trace %016llx\n",
       static_cast<unsigned long long>(seeds), options.nodes, static_cast<unsigned long long>(total.acked),
       static_cast<unsigned long long>(total.refused), static_cast<unsigned long long>(total.unknown),
-      static_cast<unsigned long long>(total.votes), static_cast<unsigned long long>(total.tasks),
-      static_cast<unsigned long long>(total.trace));
+      static_cast<unsigned long long>(total.votes), static_cast<unsigned long long>(total.ahead),
+      static_cast<unsigned long long>(total.tasks), static_cast<unsigned long long>(total.trace));
   if (total.acked == 0) {
     std::printf("nothing was acknowledged: the run proves nothing\n");
     return 1;

@@ -12,6 +12,7 @@ struct RunOptions {
   int nodes = 3;
   int steps = 60;  // faults in the first phase
   bool trace = false;
+  std::string log_sync = "immediate";
 };
 struct RunResult {
   std::string failure;  // "" when all invariants held
@@ -21,6 +22,7 @@ struct RunResult {
   std::uint64_t tasks = 0;
   std::uint64_t publications = 0;
   std::uint64_t votes = 0;
+  std::uint64_t ahead = 0;  // databases found ahead of their node's log
   std::uint64_t trace = 0;  // hash of the schedule: equal for equal seeds
 };
 RunResult run_seed(const RunOptions& options);

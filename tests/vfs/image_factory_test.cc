@@ -42,10 +42,10 @@ TEST(Images, CreateFindCloseOpen_KeepTheDatabase) {
   EXPECT_EQ(images->find("app.db"), nullptr);
   image->reset();
   EXPECT_EQ(images->recorded_base("app.db")->index, source.last().index);
-  auto again = images->open("app.db", base::DatabaseId(1), 4096, source.history());
+  auto again = images->open("app.db", base::DatabaseId(1), 4096, source.history(), {});
   ASSERT_OK(again);
   EXPECT_EQ((*again)->status().applied, source.last());
-  EXPECT_EQ(images->open("../app.db", base::DatabaseId(1), 4096, {}).error().code, base::Code::kArgument);
+  EXPECT_EQ(images->open("../app.db", base::DatabaseId(1), 4096, {}, {}).error().code, base::Code::kArgument);
   EXPECT_EQ(images->recorded_base("other.db").error().code, base::Code::kNotFound);
 }
 

@@ -231,8 +231,8 @@ base::Status Node::create(const pages::CreateDatabase& create) {
   return base::ok();
 }
 
-base::Status Node::open(const std::vector<pages::RedoCandidate>& candidates) {
-  auto database = vfs::Database::open(params(), candidates);
+base::Status Node::open(const std::vector<pages::RedoCandidate>& candidates, const pages::Adopt& adopt) {
+  auto database = vfs::Database::open(params(), candidates, adopt);
   if (!database) return database.error();
   database_ = std::move(*database);
   return base::ok();

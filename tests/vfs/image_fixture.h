@@ -112,7 +112,7 @@ class Node {
   Node& operator=(const Node&) = delete;
   vfs::DatabaseParams params() const;
   base::Status create(const pages::CreateDatabase& create);
-  base::Status open(const std::vector<pages::RedoCandidate>& candidates);
+  base::Status open(const std::vector<pages::RedoCandidate>& candidates, const pages::Adopt& adopt = {});
   base::Status publish(const pages::PublishJob& job);  // waits
   base::Result<base::LogId> sync_point();
   base::Status checkpoint();

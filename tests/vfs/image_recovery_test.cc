@@ -484,5 +484,82 @@ TEST(Faults, KilledAtNamedPoints_Recovers) {
   }
 }
 
+// After a power cut with log_sync = "interval_<ms>": the files hold transactions that the log has lost.
+TEST(AheadOfLog, AdoptIsAskedWithEveryPageThatDiffers) {
+  for (const std::size_t lost : {std::size_t{1}, std::size_t{4}, std::size_t{12}}) {
+    for (const bool synced_before : {false, true}) {
+      SCOPED_TRACE(std::to_string(lost) + (synced_before ? " lost after a checkpoint" : " lost"));
+      TempDir dir;
+      Source source;
+      const pages::CreateDatabase create = source.create();
+      const auto jobs = make_history(source, 40);
+      const std::size_t kept = jobs.size() - lost;
+      {
+        Node node(dir.path());
+        ASSERT_OK(node.create(create));
+        for (std::size_t i = 0; i < jobs.size(); ++i) {
+          ASSERT_OK(node.publish(jobs[i]));
+          if (synced_before && i == kept / 2) {
+            ASSERT_OK(node.checkpoint());
+          }
+        }
+      }
+      const auto base = vfs::Database::recorded_base(base::posix_env(), dir.path(), "app.db");
+      ASSERT_OK(base);
+      const base::LogId end = jobs[kept - 1].id;
+      std::vector<pages::RedoCandidate> candidates = after(source, *base);
+      std::erase_if(candidates, [&](const pages::RedoCandidate& each) { return each.id.index > end.index; });
+      const base::LogId adopted{base::Term(9), base::Index(end.index.value + 1)};
+      const base::Bytes wanted = joined(source.image());
+      int asked = 0;
+      const auto adopt = [&](const pages::AheadOfLog& content) -> base::Result<base::LogId> {
+        ++asked;
+        EXPECT_EQ(content.digest, source.digest());
+        // Over the state that the log ends with they give the state of the files.
+        base::Bytes bytes = source.bytes_at(end.index);
+        bytes.resize(std::size_t{content.size} * 4096);
+        for (const pages::PageNo page : content.changed)
+          EXPECT_TRUE(content.read(page, base::MutableByteView(bytes).subspan(std::size_t{page - 1} * 4096, 4096)));
+        EXPECT_EQ(bytes, wanted);
+        EXPECT_LT(content.changed.size(), content.size + 1);
+        return adopted;
+      };
+      Node node(dir.path());
+      ASSERT_OK(node.open(candidates, adopt));
+      EXPECT_EQ(asked, 1);
+      EXPECT_EQ(node->status().applied, adopted);
+      EXPECT_EQ(seen(node.path()), wanted);
+    }
+  }
+}
+
+TEST(AheadOfLog, NobodyAdopts_IsAForeignWrite) {
+  TempDir dir;
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto jobs = make_history(source, 10);
+  {
+    Node node(dir.path());
+    ASSERT_OK(node.create(create));
+    for (const pages::PublishJob& job : jobs) ASSERT_OK(node.publish(job));
+  }
+  Node node(dir.path());
+  const auto refused = node.open({});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, base::Code::kForeignWrite);
+}
+
+// Somebody else checkpointed and removed the WAL: anything may have been written.
+TEST_F(OwnerDied, PlainWriter_IsNotTakenForAPowerCut) {
+  EXPECT_EQ(cli("UPDATE t SET name='mine' WHERE id=3; SELECT changes()"), "1");
+  Node node(dir.path());
+  const auto refused = node.open(source.history(), [](const pages::AheadOfLog&) -> base::Result<base::LogId> {
+    ADD_FAILURE() << "asked";
+    return base::LogId{};
+  });
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, base::Code::kForeignWrite);
+}
+
 }  // namespace
 }  // namespace image_test

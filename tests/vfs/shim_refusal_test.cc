@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <future>
 
 #include "tests/vfs/shim_world.h"
 
@@ -62,6 +63,42 @@ TEST(ShimRefusal, CheckpointPragma_PutsEverythingIntoTheFile) {
   }
   sqlite3_finalize(statement);
   world.expect_replay_equals_file("app.db");
+}
+
+// log_sync = "interval_<ms>": nothing of SQLite's own files may be ahead of the log for good (R8).
+TEST(ShimRefusal, LogNotSynced_NoSyncPointNoCheckpointNoClose_UntilItIsHeld) {
+  World world;
+  base::LogId base;
+  {
+    Db db("app.db");
+    ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
+    world.settle();
+    vfs::Database& database = world.database("app.db");
+    base = database.status().base;
+    ASSERT_LT(base, database.status().applied);
+    world.gate().leave_log_unsynced();
+    std::promise<base::Status> outcome;
+    database.checkpoint([&](const base::Status& status) { outcome.set_value(status); });
+    const base::Status refused = outcome.get_future().get();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kBusy);
+    EXPECT_EQ(database.status().base, base);
+
+    EXPECT_EQ(db.rows("PRAGMA wal_checkpoint").substr(0, 2), "0|");
+    EXPECT_EQ(world.gate().log_holds(), 0);
+    EXPECT_EQ(database.status().base, database.status().applied);
+    base = database.status().base;
+    ASSERT_EQ(db.exec("INSERT INTO t VALUES (2)"), SQLITE_OK);
+    world.settle();
+    world.gate().leave_log_unsynced();
+  }
+  // A node that stops without a synced log leaves its files to recovery.
+  const auto wal = std::filesystem::file_size(world.path("app.db-wal"));
+  world.stop_and_read("app.db");
+  EXPECT_EQ(std::filesystem::file_size(world.path("app.db-wal")), wal);
+  const auto recorded = vfs::Database::recorded_base(base::posix_env(), world.data_dir() + "/db", "app.db");
+  ASSERT_TRUE(recorded);
+  EXPECT_EQ(*recorded, base);
 }
 
 TEST(ShimRefusal, Autocheckpoint_IsRefusedQuietlyAndWritesNothing) {

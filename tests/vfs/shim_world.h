@@ -62,6 +62,13 @@ class TestGate final : public vfs::Gate {
   void create_database(pages::CreateDatabase create, base::Micros deadline,
                        std::function<void(base::Result<base::DatabaseId>)> done) override;
   void barrier(base::Micros deadline, std::function<void(base::Result<base::Index>)> done) override;
+  void hold_log(std::function<void(base::Status)> held) override {
+    ++log_holds_;
+    log_synced_ = true;
+    held(base::ok());
+  }
+  void release_log() override { --log_holds_; }
+  bool log_synced() override { return log_synced_; }
   base::Micros now() override { return base::posix_env().now(); }
   base::Micros commit_timeout() override { return commit_timeout_; }
 
@@ -76,6 +83,10 @@ class TestGate final : public vfs::Gate {
   [[nodiscard]] bool await_waiting();
   void grant_waiting();
   void set_commit_timeout(base::Micros timeout) { commit_timeout_ = timeout; }
+
+  // The log is only written from now on, until somebody holds it synced.
+  void leave_log_unsynced() { log_synced_ = false; }
+  [[nodiscard]] int log_holds() const { return log_holds_; }
 
   // Entries that were committed, and counts.
   std::vector<pages::Tx> committed(const std::string& name);
@@ -111,6 +122,8 @@ class TestGate final : public vfs::Gate {
   base::Lane* apply_ = nullptr;
   vfs::Images* images_ = nullptr;
   std::atomic<base::Micros> commit_timeout_{5 * base::kSecond};
+  std::atomic<bool> log_synced_{true};
+  std::atomic<int> log_holds_{0};
   base::Mutex mutex_;
   base::CondVar changed_;  // waiting_
   Decide decide_ GUARDED_BY(mutex_);

@@ -8,6 +8,10 @@ namespace wal_test {
 using base::Code;
 using base::make_error;
 
+namespace {
+constexpr std::size_t kBlock = 4096;
+}  // namespace
+
 class DiskFile final : public base::File {
  public:
   DiskFile(DiskEnv& env, std::string path, std::shared_ptr<Inode> inode)
@@ -100,7 +104,8 @@ class DiskFile final : public base::File {
     const std::size_t from = sector * kSectorSize;
     const std::size_t to = std::min(from + kSectorSize, inode_->cached.size());
     if (inode_->durable.size() < to) inode_->durable.resize(to);
-    std::copy(inode_->cached.begin() + static_cast<std::ptrdiff_t>(from), inode_->cached.begin() + static_cast<std::ptrdiff_t>(to),
+    std::copy(inode_->cached.begin() + static_cast<std::ptrdiff_t>(from),
+              inode_->cached.begin() + static_cast<std::ptrdiff_t>(to),
               inode_->durable.begin() + static_cast<std::ptrdiff_t>(from));
     inode_->dirty[sector] = false;
   }
@@ -141,7 +146,8 @@ void DiskEnv::power_cut(Tear tear) {
       const std::uint64_t pick = random_.next() % 5;
       if (tear == Tear::kAllLost || (tear == Tear::kRandom && pick < bias)) continue;
       const bool garbage = tear == Tear::kRandom && random_.next() % 8 == 0;
-      for (std::size_t i = from; i < to; ++i) after[i] = garbage ? static_cast<std::byte>(random_.next()) : inode->cached[i];
+      for (std::size_t i = from; i < to; ++i)
+        after[i] = garbage ? static_cast<std::byte>(random_.next()) : inode->cached[i];
     }
     inode->durable = after;
     inode->cached = std::move(after);
@@ -177,6 +183,36 @@ std::vector<std::string> DiskEnv::paths() const {
 std::map<std::string, base::Bytes> DiskEnv::snapshot() const {
   std::map<std::string, base::Bytes> out;
   for (const auto& [path, inode] : files_) out[path] = inode->durable;
+  return out;
+}
+
+std::vector<std::pair<std::string, std::uint64_t>> DiskEnv::unsynced_blocks() const {
+  constexpr std::size_t kSectors = kBlock / kSectorSize;
+  std::vector<std::pair<std::string, std::uint64_t>> out;
+  for (const auto& [path, inode] : files_) {
+    for (std::size_t first = 0; first < inode->dirty.size(); first += kSectors) {
+      const auto begin = inode->dirty.begin() + static_cast<std::ptrdiff_t>(first);
+      const auto end =
+          inode->dirty.begin() + static_cast<std::ptrdiff_t>(std::min(first + kSectors, inode->dirty.size()));
+      if (std::any_of(begin, end, [](char dirty) { return dirty != 0; })) out.emplace_back(path, first * kSectorSize);
+    }
+  }
+  return out;
+}
+
+std::map<std::string, base::Bytes> DiskEnv::snapshot_with(const std::vector<bool>& kept) const {
+  std::map<std::string, base::Bytes> out = snapshot();
+  const auto blocks = unsynced_blocks();
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (!kept[i]) continue;
+    const auto& [path, offset] = blocks[i];
+    const base::Bytes& cached = files_.at(path)->cached;
+    const std::size_t end = std::min<std::size_t>(offset + kBlock, cached.size());
+    base::Bytes& bytes = out[path];
+    if (bytes.size() < end) bytes.resize(end);
+    std::copy(cached.begin() + static_cast<std::ptrdiff_t>(offset), cached.begin() + static_cast<std::ptrdiff_t>(end),
+              bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  }
   return out;
 }
 
@@ -224,8 +260,9 @@ base::Status DiskEnv::rename(const std::string& from, const std::string& to) {
 base::Status DiskEnv::sync_dir(const std::string& path) {
   if (begin_operation() || dead_) return make_error(Code::kIo, "sync " + path);
   // The log's files lie in one directory; a sync of another one, such as its parent, does nothing for their names.
-  const bool holds = std::any_of(files_.begin(), files_.end(),
-                                 [&](const auto& file) { return file.first.compare(0, path.size() + 1, path + "/") == 0; });
+  const bool holds = std::any_of(files_.begin(), files_.end(), [&](const auto& file) {
+    return file.first.compare(0, path.size() + 1, path + "/") == 0;
+  });
   if (!holds) return base::ok();
   durable_names_ = files_;
   names_history_.clear();

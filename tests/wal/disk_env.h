@@ -24,9 +24,9 @@ struct Inode {
 };
 
 enum class Fault : std::uint8_t {
-  kDie,        // the operation happens in part, then every operation fails: the process is gone
-  kIo,         // fails once; a sync loses what it should have kept
-  kFull,       // a write happens in part (now and then in full), fails once
+  kDie,   // the operation happens in part, then every operation fails: the process is gone
+  kIo,    // fails once; a sync loses what it should have kept
+  kFull,  // a write happens in part (now and then in full), fails once
 };
 
 class DiskEnv final : public base::Env {
@@ -37,7 +37,10 @@ class DiskEnv final : public base::Env {
   enum class Tear : std::uint8_t { kRandom, kAllLost, kAllKept };
   void power_cut(Tear tear = Tear::kRandom);
   // kill -9: the page cache survives.
-  void kill() { dead_ = false; arm(0, Fault::kDie); }
+  void kill() {
+    dead_ = false;
+    arm(0, Fault::kDie);
+  }
 
   // The nth changing operation from now (1 = the next) meets `fault`; 0 disarms.
   void arm(std::uint64_t nth, Fault fault) {
@@ -59,6 +62,10 @@ class DiskEnv final : public base::Env {
   // Everything as it is on the disk now; for running many experiments from one state.
   [[nodiscard]] std::map<std::string, base::Bytes> snapshot() const;
   void restore(const std::map<std::string, base::Bytes>& files);
+  // Blocks of 4 KiB that are written and not synced, as path and offset. A power cut may keep any subset of them.
+  [[nodiscard]] std::vector<std::pair<std::string, std::uint64_t>> unsynced_blocks() const;
+  // The disk after a power cut that has kept the blocks of unsynced_blocks() for which `kept` is true. All names are there.
+  [[nodiscard]] std::map<std::string, base::Bytes> snapshot_with(const std::vector<bool>& kept) const;
   // Called at each write that succeeds, with path, offset and bytes.
   std::function<void(const std::string&, std::uint64_t, base::ByteView)> on_write;
 

@@ -1,5 +1,6 @@
-// The log against plain vectors: random appends, truncations, floors, resets, restarts, kills and power cuts, with a crash at a
-// random operation of any of them. After a crash the log holds what it held before the interrupted call or after it, nothing else.
+// The log against plain vectors: random appends, synced or only written, truncations, floors, resets, restarts, kills and power cuts, with a
+// crash at a random operation of any of them. After a crash the log holds what it held before the interrupted call or after it, nothing
+// else; after a power cut it may instead hold what it held after any append since the last sync.
 #include "tests/wal/model.h"
 
 namespace wal_test {
@@ -38,6 +39,7 @@ class Driver {
         const Term term = model_.term;
         model_ = candidate;
         model_.term = term;
+        since_sync_ = {model_};
         log_ = std::move(opened->log);
         return;
       }
@@ -56,34 +58,51 @@ class Driver {
   void restart_cleanly() {
     if (random_.next() % 2 == 0) {
       ASSERT_TRUE(log_->seal());
+      took(model_);
     }
     log_.reset();
-    if (random_.next() % 2 == 0) env_.power_cut();
-    open({model_});
+    const bool power = random_.next() % 2 == 0;
+    if (power) env_.power_cut();
+    open(power ? since_sync_ : std::vector<Model>{model_});
+  }
+
+  // A call has returned ok.
+  void took(const Model& after) {
+    model_ = after;
+    if (log_->synced()) since_sync_.clear();
+    since_sync_.push_back(model_);
   }
 
   std::size_t entry_size() {
     switch (random_.next() % 40) {
-      case 0: case 1: return 0;
-      case 2: case 3: return random_.next() % 20000;
-      case 4: return random_.next() % 200000;
-      default: return random_.next() % 900;
+      case 0:
+      case 1:
+        return 0;
+      case 2:
+      case 3:
+        return random_.next() % 20000;
+      case 4:
+        return random_.next() % 200000;
+      default:
+        return random_.next() % 900;
     }
   }
 
   wal::Append make_append(Model& after) {
     wal::Append append;
-    append.group = kGroups[random_.next() % 2];
+    append.group = kGroups[random_.next() % (mostly_data_ ? 8 : 2) == 0 ? 1 : 0];
     const GroupModel& group = after.groups[slot_of(append.group)];
-    if (random_.next() % 3 == 0) append.hard_state = random_bytes(random_, 1 + random_.next() % 256);
+    if (random_.next() % (mostly_data_ ? 12 : 3) == 0)
+      append.hard_state = random_bytes(random_, 1 + random_.next() % 256);
     std::uint64_t next = group.last().index.value + 1;
-    if (!group.entries.empty() && random_.next() % 6 == 0) {
+    if (!group.entries.empty() && random_.next() % (mostly_data_ ? 20 : 6) == 0) {
       next = group.floor.index.value + 1 + random_.next() % group.entries.size();
       append.truncate_from = Index(next);
       model_.term = after.term = after.term.next();
     }
     const std::uint64_t count = random_.next() % 5;
-    for (std::uint64_t i = 0; i < count; ++i) append.entries.push_back(make_entry(random_, {after.term, Index(next + i)}, entry_size()));
+    for (std::uint64_t i = 0; i < count; ++i)
+      append.entries.push_back(make_entry(random_, {after.term, Index(next + i)}, entry_size()));
     after.apply(append);
     return append;
   }
@@ -93,25 +112,29 @@ class Driver {
     Model after = model_;
     Model hard_states_only = model_;
     std::function<base::Status()> call;
-    const std::uint64_t kind = random_.next() % 20;
+    const std::uint64_t kind = random_.next() % 22;
     const Group group = kGroups[random_.next() % 2];
     const GroupModel& held = model_.groups[slot_of(group)];
     if (kind < 12) {
       auto appends = std::make_shared<std::vector<wal::Append>>();
       for (std::uint64_t i = 0; i < 1 + random_.next() % 3; ++i) appends->push_back(make_append(after));
-      for (const Group which : kGroups) hard_states_only.groups[slot_of(which)].hard_state = after.groups[slot_of(which)].hard_state;
-      call = [this, appends] { return log_->append_batch(*appends); };
+      for (const Group which : kGroups)
+        hard_states_only.groups[slot_of(which)].hard_state = after.groups[slot_of(which)].hard_state;
+      const auto wanted = random_.next() % 4 == 0 ? wal::Durability::kSynced : wal::Durability::kWritten;
+      call = [this, appends, wanted] { return log_->append_batch(*appends, wanted); };
     } else if (kind < 14) {
       if (held.entries.empty()) return;
       const LogId floor = held.entries[random_.next() % held.entries.size()].id;
       after.set_floor(group, floor);
       call = [this, group, floor] { return log_->set_floor(group, floor); };
     } else if (kind == 14) {
-      const LogId floor{after.term, Index(held.last().index.value + random_.next() % 1000)};
+      const LogId floor{after.term, Index(std::max<std::uint64_t>(1, held.last().index.value + random_.next() % 1000))};
       after.reset(group, floor);
       call = [this, group, floor] { return log_->reset(group, floor); };
     } else if (kind == 15) {
       call = [this] { return log_->seal(); };
+    } else if (kind >= 20) {
+      call = [this] { return log_->sync(); };
     } else if (kind < 18) {
       call = [this]() -> base::Status {
         auto prepared = log_->prepare_segments();
@@ -131,7 +154,7 @@ class Driver {
     const base::Status status = call();
     const bool fired = env_.fired();
     env_.arm(0, Fault::kDie);
-    if (status) model_ = after;
+    if (status) took(after);
     if (!fired) {
       ASSERT_TRUE(status) << status.error().message;
       return;
@@ -139,11 +162,12 @@ class Driver {
     if (!status && status.error().code == base::Code::kFull && kind < 12) {
       // Refused: the log goes on as if nothing had been asked, in this process and after a crash.
       ASSERT_FALSE(log_->poisoned());
+      took(model_);
       if (random_.next() % 2 == 0) return;
       const bool power = random_.next() % 2 == 0;
       log_.reset();
       power ? env_.power_cut() : env_.kill();
-      open({model_});
+      open(power ? since_sync_ : std::vector<Model>{model_});
       return;
     }
     if (!status && log_->poisoned()) {
@@ -156,11 +180,18 @@ class Driver {
     if (cut == 0) env_.kill();
     if (cut == 1) env_.power_cut(DiskEnv::Tear::kAllKept);
     if (cut >= 2) env_.power_cut();
-    if (status) {
-      open({model_});
-    } else {
-      open({model_, after, hard_states_only});
+    // What a failed sync has lost is gone whatever happens next.
+    const bool keeps_written = cut < 2 && fate != 1;
+    std::vector<Model> candidates = keeps_written ? std::vector<Model>{model_} : since_sync_;
+    if (!status) {
+      for (const Model& held_before : std::vector<Model>(candidates)) {
+        candidates.push_back(held_before);
+        for (const Group which : kGroups)
+          candidates.back().groups[slot_of(which)].hard_state = hard_states_only.groups[slot_of(which)].hard_state;
+      }
+      candidates.push_back(after);
     }
+    open(candidates);
     // What was read at the start is now the truth: it must outlive a power cut that follows a kill.
     if (cut == 0 && !::testing::Test::HasFatalFailure()) {
       log_.reset();
@@ -172,7 +203,10 @@ class Driver {
   base::Random random_;
   DiskEnv env_;
   const wal::Options options_;
+  const bool mostly_data_ = random_.next() % 2 == 0;  // and seldom anything that is always synced
   Model model_;
+  std::vector<Model>
+      since_sync_;  // what the log held at its last sync and after each append since; the last one is model_
   std::unique_ptr<wal::Log> log_;
 };
 
