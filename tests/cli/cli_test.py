@@ -86,8 +86,8 @@ def status_exec_and_shell(workspace):
         assert run("status", "-c", config, "--wait", "healthy", "--timeout", "20000").stdout.startswith("node 1: healthy, leader")
         status = json.loads(run("status", "-c", config, "--json").stdout)
         for name in ("version", "state", "node_id", "incarnation", "cluster_id", "role", "leader_id", "term", "pid", "data_dir", "raft_addr",
-                     "api_addr", "log_sync", "acknowledged", "commit_index", "durable_index", "applied_index", "log_bytes", "term_changes", "last_error",
-                     "managed", "members", "databases"):
+                     "api_addr", "log_sync", "acknowledged", "commit_index", "durable_index", "applied_index", "log_bytes", "term_changes",
+                     "last_error", "managed", "members", "databases"):
             assert name in status, name
         assert (status["log_sync"], status["acknowledged"]) == ("immediate", "on disk on a quorum")
         assert "log_sync immediate: acknowledged means on disk on a quorum" in run("status", "-c", config).stdout

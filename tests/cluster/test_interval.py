@@ -20,18 +20,19 @@ def ids(server):
 class Writer:
     """Inserts rows one after another through one node until told to stop; knows which were acknowledged."""
 
-    def __init__(self, server):
-        self.server, self.acknowledged, self.asked = server, [], 0
+    def __init__(self, server, first=1):
+        self.server, self.first, self.acknowledged = server, first, []
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
     def run(self):
+        row = self.first
         while not self.ended.is_set():
-            self.asked += 1
-            if self.server.execute(f"INSERT INTO t VALUES ({self.asked}, randomblob(300))", timeout_ms=5000, check=False).returncode != 0:
+            if self.server.execute(f"INSERT INTO t VALUES ({row}, randomblob(300))", timeout_ms=5000, check=False).returncode != 0:
                 return
-            self.acknowledged.append(self.asked)
+            self.acknowledged.append(row)
+            row += 1
 
     def kill_after(self, count, servers):
         """Kills while it writes: what was acknowledged last is a moment old."""
@@ -58,8 +59,7 @@ def everybody_killed(workspace):
         assert config == "interval_200\n", config
         kept = []
         for _ in range(scaled(3, 20, 100)):
-            writer = Writer(cluster.servers[len(kept) % 3])
-            writer.asked = max(kept, default=0) + 1000
+            writer = Writer(cluster.servers[len(kept) % 3], max(kept, default=0) + 1000)
             writer.kill_after(20, cluster.servers)
             kept += writer.acknowledged
             cluster.start().wait_healthy()
