@@ -98,6 +98,8 @@ class Workspace:
 class Server:
     """One `hiqlite serve` process."""
 
+    started = []  # of this program, for the end of a test that does not get as far as its own
+
     def __init__(self, config, data_dir, node_id):
         self.config, self.data_dir, self.node_id = config, data_dir, node_id
         self.process = None
@@ -109,6 +111,7 @@ class Server:
             self.process = subprocess.Popen(
                 [BIN, "serve", "-c", self.config, "--ready-fd", str(write_fd)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 pass_fds=[write_fd], env=host_environment(HQL_LOG_LEVEL="info", **env))
+        Server.started.append(self.process)
         os.close(write_fd)
         with os.fdopen(read_fd) as ready:
             if wait_ready:
@@ -322,6 +325,10 @@ def main(*tests):
             failures += 1
             import traceback
             traceback.print_exc()
+        for process in Server.started:
+            process.kill()  # nothing when it was waited for
+            process.wait()
+        Server.started.clear()
         print(f"{'FAILED' if failed else 'ok'}  {test.__name__}  {time.monotonic() - begin:.1f} s", flush=True)
         workspace.clean(failed)
     sys.exit(1 if failures else 0)

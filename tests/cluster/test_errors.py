@@ -514,7 +514,7 @@ URI = "file:app.db?vfs=hiqlite"
 db = sqlite3.connect(URI, uri=True, isolation_level=None)
 db.execute("CREATE TABLE t(x)")
 
-def child(queue):
+def child(answer):
     words = []
     fresh = sqlite3.connect(":memory:")
     for connection, sql in ((boot, "SELECT hql_status()"), (fresh, "SELECT hql_execute('DELETE FROM t')"), (db, "INSERT INTO t VALUES (0)")):
@@ -531,14 +531,15 @@ def child(queue):
     plain = sqlite3.connect(directory + "/childs.db")
     plain.execute("CREATE TABLE IF NOT EXISTS t(x)")
     plain.commit()
-    queue.put(words)
+    answer.send(words)
 
 context = multiprocessing.get_context("fork")
 for _ in range(5):
-    queue = context.Queue()
-    process = context.Process(target=child, args=(queue,))
+    here, there = context.Pipe(duplex=False)  # a Queue would need semaphores in /dev/shm, which is not everywhere
+    process = context.Process(target=child, args=(there,))
     process.start()
-    words = queue.get(timeout=60)
+    there.close()
+    words = here.recv() if here.poll(60) else "no answer"
     process.join(60)
     db.execute("INSERT INTO t VALUES (1)")
     print(process.exitcode, words)

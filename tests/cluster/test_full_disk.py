@@ -111,12 +111,12 @@ def follower_of_three(workspace):
         assert leader is not small
         for round_number in range(ROUNDS):
             disk.fill()
-            def insert():
+            def insert(size=3000):
                 nonlocal number
                 number += 1
-                leader.execute(f"INSERT INTO t VALUES ({number}, randomblob(3000))")
+                leader.execute(f"INSERT INTO t VALUES ({number}, randomblob({size}))")
             def says_full():
-                insert()
+                insert(30000)  # the log has room to the end of its segments: some ten of these
                 status = small.status()
                 return status and status["state"] == "disk_full"
             wait_until(says_full, "the follower to say that its disk is full")
