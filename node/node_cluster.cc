@@ -394,10 +394,11 @@ void NodeImpl::on_forward(const Peer& peer, const Frame& frame) {
     return;
   }
   const Member to = peer.member;
+  driver_->core().hurry(to);  // its caller waits for the entry
   take_forward(std::move(*forward), [this, to](const ForwardReply& reply) {
     const auto it = peers_.find(to.id);
     if (it == peers_.end() || it->second.member != to) return;  // it asks again when it is back
-    driver_->announce_commit();                                 // its caller waits until this is applied there
+    driver_->announce_commit(to);                               // its caller waits until this is applied there
     send_frame(to.id, Channel::kData, FrameKind::kForwardReply, encode(reply));
   });
 }
@@ -425,9 +426,10 @@ bool NodeImpl::ask_leader(ControlKind kind, std::uint64_t token, base::Bytes bod
   return send_frame(leader.id, Channel::kData, FrameKind::kControl, encode(Control{kind, token, std::move(body)}));
 }
 
-void NodeImpl::on_control(const Peer&, const Frame& frame) {
+void NodeImpl::on_control(const Peer& peer, const Frame& frame) {
   const auto control = decode_control(frame.body);
   if (!control || !driver_->core().is_leader()) return;
+  driver_->core().hurry(peer.member);  // its caller waits for the entry
   Status status;
   switch (control->kind) {
     case ControlKind::kCreate: {

@@ -1,6 +1,7 @@
 // Roles: elections with pre-vote (thesis 9.6), leader stickiness and check-quorum (6.2.3, 4.2.3), leadership transfer (3.10),
 // priorities, and the watchdog that moves leadership off a slow disk. The only place that changes a role. Loop lane.
 #include <algorithm>
+#include <utility>
 
 #include "raft/state.h"
 
@@ -129,7 +130,7 @@ void Core::State::become_leader() {
   failed_campaigns = 0;
   heartbeat_elapsed = 0;
   own_term_committed = false;
-  announce_through = {};
+  last_at_beat = {};
   transfer_to = {};
   quorum_tick = now;
   snapshot_pending = {};
@@ -138,6 +139,7 @@ void Core::State::become_leader() {
   uncommitted_bytes = 0;
   for (Index at = commit.next(); at <= log.last().index; at = at.next()) uncommitted_bytes += log.size_of(at);
   sync_progress();
+  lose_patience();
   append_own(base::EntryKind::kNoop, nullptr);  // commits what earlier terms left (5.4.2)
   out.status_changed = true;
 }
@@ -197,7 +199,10 @@ void Core::State::tick_leader() {
     const bool gone = peer->second.departing && now - peer->second.departed >= 2 * election;
     peer = gone ? peers.erase(peer) : std::next(peer);
   }
-  if (++heartbeat_elapsed >= options.heartbeat_ticks) broadcast_heartbeat();
+  if (++heartbeat_elapsed >= options.heartbeat_ticks) {
+    release_withheld(std::exchange(last_at_beat, log.last().index));
+    broadcast_heartbeat();
+  }
   watch_disk();
 }
 

@@ -42,7 +42,7 @@ struct Node {
   std::vector<Index> snapshots_wanted;
   std::vector<raft::ReadResult> reads;
   std::vector<Entry> fresh;  // given to the appliers since it was last looked at
-  bool announces = true;     // its driver tells followers of commits at once
+  bool pays = true;          // its driver pays followers at once what they are owed: commits, withheld entries
   bool slow_disk = false;    // jobs wait for complete()
   bool no_payloads = false;  // a restart gives the core metadata only, as wal/ does
   std::uint64_t boots = 0;

@@ -46,7 +46,7 @@ class Schedule {
       options.priority = static_cast<int>(random_.below(3));
       Node& node = cluster_.add(each, options, std::move(disk));
       node.slow_disk = random_.chance(2, 5);
-      node.announces = random_.chance(1, 2);
+      node.pays = random_.chance(1, 2);
       cluster_.start(node);
     }
     lossy_ = random_.below(4);
