@@ -1,7 +1,6 @@
 // Roles: elections with pre-vote (thesis 9.6), leader stickiness and check-quorum (6.2.3, 4.2.3), leadership transfer (3.10),
 // priorities, and the watchdog that moves leadership off a slow disk. The only place that changes a role. Loop lane.
 #include <algorithm>
-#include <utility>
 
 #include "raft/state.h"
 
@@ -130,7 +129,6 @@ void Core::State::become_leader() {
   failed_campaigns = 0;
   heartbeat_elapsed = 0;
   own_term_committed = false;
-  last_at_beat = {};
   transfer_to = {};
   quorum_tick = now;
   snapshot_pending = {};
@@ -200,7 +198,7 @@ void Core::State::tick_leader() {
     peer = gone ? peers.erase(peer) : std::next(peer);
   }
   if (++heartbeat_elapsed >= options.heartbeat_ticks) {
-    release_withheld(std::exchange(last_at_beat, log.last().index));
+    release_all();
     broadcast_heartbeat();
   }
   watch_disk();

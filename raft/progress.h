@@ -50,6 +50,7 @@ struct Progress {
   base::Index announce_through;     // it hears of commits up to here without waiting for an append
   bool patient = false;             // the last commit did not need it: it may wait for entries (patience.cc)
   base::Index released;             // but not for those up to here
+  int payments_missed = 0;          // while entries wait for it
   std::uint64_t hurried_until = 0;  // nor before this tick: somebody there waits
 
   void become_probe(base::Index from);

@@ -88,7 +88,10 @@ struct Core::State {
   bool withholds(Member member, const Progress& peer) const;
   void choose_patient();
   void lose_patience();
-  void release_withheld(Index waited);
+  bool is_late(Member member, const Progress& peer, Index waited) const;
+  void release(Progress& peer);
+  void note_late();
+  void release_all();
   std::optional<Index> followers_owed() const;
   void pay_followers(Index waited);
   void hurry(Member member);
@@ -186,7 +189,7 @@ struct Core::State {
   std::uint64_t impatient_until = 0;  // tick: before it nobody is chosen to be patient
   std::uint64_t explore_at = 0;       // tick: from it on, all get entries at once until the race is over
   Index race;                         // nobody is chosen before this entry is committed
-  Index last_at_beat;                 // last entry when the last heartbeat was due
+  int late = 0;                       // rises with every late commit, falls with every commit
   std::uint64_t read_token = 0;
 
   // Reads.

@@ -52,6 +52,7 @@ void Cluster::crash(Node& node) {
   node.snapshots_wanted.clear();
   node.fresh.clear();
   node.reads.clear();
+  node.owed.reset();
 }
 
 void Cluster::send(Node& node, raft::Message message) {
@@ -63,7 +64,7 @@ bool Cluster::drain(Node& node) {
   bool any = false;
   while (node.core && node.core->has_ready()) {
     raft::Ready ready = node.core->take_ready();
-    if (const auto owed = node.core->followers_owed(); node.pays && owed) node.core->pay_followers(Index{});
+    if (const auto owed = node.core->followers_owed(); node.pays && owed) node.core->pay_followers(*owed);
     if (ready.empty()) continue;
     any = true;
     for (raft::Message& message : ready.messages) send(node, std::move(message));

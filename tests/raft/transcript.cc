@@ -7,7 +7,8 @@
 //   node N [log=1x3,4x2] [term=T] [vote=M] [commit=I] [floor=I@T] [empty] [damaged=I@T] [option=value ...]   make and start
 //   campaign N | tick N|all [count] | propose N text [chain] [size=bytes] [times=K] | read N context | transfer N [M] | stall N on|off
 //   change N voters=... [learners=...]      | floor N index | install N from M [index] | plan N from M | fail N
-//   pays N on|off | pay N [waited]          the driver pays what followers are owed at once (at first: on) | now, by hand
+//   pays N on|off | pay N [waited]          the driver pays what followers are owed at once (at first: on) | now; all, or up to
+//                                         `waited`, has waited since the last time
 //   owed N | hurry N M | announce N M
 //   slow N | fast N | persist N [count]     disk: jobs wait | complete at once | complete some
 //   deliver [N>M] [count]                   all until quiet, or only those of one link (count: so many of them)
@@ -326,7 +327,7 @@ class Transcript {
     } else if (command == "pays")
       node(words).pays = words.plain.at(2) == "on";
     else if (command == "pay")
-      core(words).pay_followers(Index(number(2, 0)));
+      core(words).pay_followers(Index(number(2, core(words).status().last.index.value)));
     else if (command == "owed") {
       settle();
       const auto owed = core(words).followers_owed();
