@@ -31,7 +31,7 @@ constexpr int kLateMax = 64;
 }  // namespace
 
 bool Core::State::is_patient(Member member, const Progress& peer) const {
-  return peer.patient && peer.state == ProgressState::kReplicate && now >= peer.hurried_until && member != transfer_to;
+  return peer.patient && now >= peer.hurried_until && member != transfer_to;
 }
 
 // Whether the entries from `peer.next` on stay here for now. Those that the cache has given up do not: who lacks them is far behind.
