@@ -13,9 +13,10 @@ using base::Result;
 using base::Status;
 
 constexpr std::size_t kCommittedReadMax = std::size_t{4} << 20;  // payload bytes of one read for the applier
-// A commit waits this long for an append that carries it to the followers. Under load a message, an answer and two wake-ups per follower
-// and transaction are saved; an idle cluster's followers see a row this much later.
-constexpr base::Micros kAnnounceDelay = base::kMillisecond;
+// A commit waits this long for an append that carries it to the followers, and an entry for those followers that the quorum does not need.
+// Under load a message, an answer and two wake-ups per follower and transaction are saved; an idle cluster's followers see a row this much
+// later.
+constexpr base::Micros kPayDelay = base::kMillisecond;
 constexpr base::Micros kFullRetry = 200 * base::kMillisecond;  // a full log is asked again this often
 
 wal::Append to_append(const raft::PersistJob& job) {
@@ -59,21 +60,25 @@ void Driver::pump() {
     drain_committed();
   } while (pump_again_ && !halted_);
   pumping_ = false;
-  announce_later();
+  pay_later();
 }
 
-void Driver::announce_later() {
-  if (announcing_ || halted_ || !core_ || !core_->commit_unannounced()) return;
-  announcing_ = true;
-  loop_.post_at(env_.now() + kAnnounceDelay, [this] {
-    announcing_ = false;
-    announce_commit();
+void Driver::pay_later() {
+  if (paying_ || halted_ || !core_) return;
+  const auto owed = core_->followers_owed();
+  if (!owed) return;
+  paying_ = true;
+  loop_.post_at(env_.now() + kPayDelay, [this, waited = *owed] {
+    paying_ = false;
+    if (halted_ || !core_) return;
+    core_->pay_followers(waited);
+    pump();
   });
 }
 
-void Driver::announce_commit() {
+void Driver::announce_commit(base::Member member) {
   if (halted_ || !core_) return;
-  core_->announce_commit();
+  core_->announce_commit(member);
   pump();
 }
 

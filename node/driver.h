@@ -42,8 +42,8 @@ class Driver {
   // After every input to the core: takes what is ready. Not reentrant: an input given from within a hook is taken by the running call.
   void pump();
 
-  // Followers learn of commits now: somebody on another node waits for them.
-  void announce_commit();
+  // Somebody on `member` waits for what is committed.
+  void announce_commit(base::Member member);
 
   // Entries first..last (fewer when over `bytes_max`) with payloads, from the log.
   void read_log(base::Index first, base::Index last, std::size_t bytes_max,
@@ -71,7 +71,7 @@ class Driver {
   void persisted(base::Status status);
   void sync_later();
   void drain_committed();
-  void announce_later();
+  void pay_later();
 
   base::Env& env_;
   base::Lane& loop_;
@@ -94,7 +94,7 @@ class Driver {
   std::uint64_t appended_bytes_ = 0;
   std::deque<base::Entry> committed_;
   bool draining_ = false;
-  bool announcing_ = false;
+  bool paying_ = false;  // the timer is set
   bool reading_committed_ = false;
 };
 

@@ -428,10 +428,11 @@ void NodeImpl::on_forward(const Peer& peer, const Frame& frame) {
     return;
   }
   const Member to = peer.member;
+  driver_->core().hurry(to);  // its caller waits for the entry
   take_forward(std::move(*forward), [this, to](const ForwardReply& reply) {
     const auto it = peers_.find(to.id);
     if (it == peers_.end() || it->second.member != to) return;  // it asks again when it is back
-    driver_->announce_commit();                                 // its caller waits until this is applied there
+    driver_->announce_commit(to);                               // its caller waits until this is applied there
     send_frame(to.id, Channel::kData, FrameKind::kForwardReply, encode(reply));
   });
 }
@@ -465,6 +466,7 @@ void NodeImpl::on_control(const Peer& peer, const Frame& frame) {
   const auto malformed = [&] { transport_->disconnect(from.id); };
   if (!control) return malformed();
   if (!driver_->core().is_leader()) return;  // it asks again
+  driver_->core().hurry(from);               // its caller waits for the entry
   Status status;
   switch (control->kind) {
     case ControlKind::kCreate: {

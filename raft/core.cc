@@ -277,6 +277,7 @@ void Core::snapshot_failed() { state_->snapshot_failed(); }
 void Core::peer_down(Member member) {
   Progress* peer = state_->is_leader() ? state_->progress_of(member) : nullptr;
   if (!peer) return;
+  state_->lose_patience();
   peer->down = true;
   if (peer->state == ProgressState::kReplicate) peer->become_probe(peer->match.next());
   peer->read_token = 0;
@@ -294,8 +295,10 @@ void Core::peer_up(Member member) {
   state_->send_heartbeat(member, *peer);
   state_->pump_due = true;
 }
-bool Core::commit_unannounced() const { return state_->commit_unannounced(); }
-void Core::announce_commit() { state_->announce_commit(); }
+std::optional<Index> Core::followers_owed() const { return state_->followers_owed(); }
+void Core::pay_followers(Index waited) { state_->pay_followers(waited); }
+void Core::hurry(Member member) { state_->hurry(member); }
+void Core::announce_commit(Member member) { state_->announce_commit(member); }
 bool Core::has_ready() const { return state_->has_ready(); }
 Ready Core::take_ready() { return state_->take_ready(); }
 Status Core::status() const { return state_->status(); }

@@ -187,11 +187,17 @@ class Core {
   // kKeepSuffix or kReset.
   void snapshot_installed(LogId id, Configuration configuration);
   void snapshot_failed();
-  // Leader: some follower has matching entries that it does not know to be committed. Appends and heartbeats say so in passing;
-  // announce_commit() sends heartbeats for it, now or as soon as a follower's entries match. How long to wait for an append that carries it
-  // is the driver's decision.
-  [[nodiscard]] bool commit_unannounced() const;
-  void announce_commit();
+  // Leader: some follower is owed something: it has matching entries that it does not know to be committed, or it has not been sent the
+  // newest entries because the quorum does not need it (patience.cc). Returns the log's last index of this moment, to be given to
+  // pay_followers(), which sends both: the entries now, heartbeats for the commit now or as soon as a follower's entries match. Appends and
+  // heartbeats pay in passing. How long to wait is the driver's decision; entries up to `waited` that are not committed by then tell that
+  // the quick followers are not quick at the moment.
+  [[nodiscard]] std::optional<Index> followers_owed() const;
+  void pay_followers(Index waited);
+  // Leader: somebody on `member` waits, or will wait, for entries: it gets them at once for an election timeout.
+  void hurry(Member member);
+  // Leader: somebody on `member` waits for what is committed by now: it hears of it as soon as it has it. Also hurries it.
+  void announce_commit(Member member);
   // The transport lost or regained a member.
   void peer_down(Member member);
   void peer_up(Member member);

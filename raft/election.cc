@@ -129,7 +129,6 @@ void Core::State::become_leader() {
   failed_campaigns = 0;
   heartbeat_elapsed = 0;
   own_term_committed = false;
-  announce_through = {};
   transfer_to = {};
   quorum_tick = now;
   snapshot_pending = {};
@@ -138,6 +137,7 @@ void Core::State::become_leader() {
   uncommitted_bytes = 0;
   for (Index at = commit.next(); at <= log.last().index; at = at.next()) uncommitted_bytes += log.size_of(at);
   sync_progress();
+  lose_patience();
   append_own(base::EntryKind::kNoop, nullptr);  // commits what earlier terms left (5.4.2)
   out.status_changed = true;
 }
@@ -197,7 +197,10 @@ void Core::State::tick_leader() {
     const bool gone = peer->second.departing && now - peer->second.departed >= 2 * election;
     peer = gone ? peers.erase(peer) : std::next(peer);
   }
-  if (++heartbeat_elapsed >= options.heartbeat_ticks) broadcast_heartbeat();
+  if (++heartbeat_elapsed >= options.heartbeat_ticks) {
+    release_all();
+    broadcast_heartbeat();
+  }
   watch_disk();
 }
 

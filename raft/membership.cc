@@ -57,7 +57,9 @@ base::Result<LogId> Core::State::change_configuration(std::vector<MemberInfo> vo
 void Core::State::add_configuration(Index index, Configuration configuration) {
   configurations.emplace_back(index, std::move(configuration));
   out.status_changed = true;
-  if (is_leader()) sync_progress();
+  if (!is_leader()) return;
+  sync_progress();
+  lose_patience();
 }
 
 void Core::State::drop_configurations(Index from) {

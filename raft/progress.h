@@ -40,13 +40,18 @@ struct Progress {
   bool disk_stalled = false;  // by its last heartbeat reply
   std::deque<Inflight> inflight;
   std::size_t inflight_bytes = 0;
-  base::Index snapshot_floor;    // kSnapshot: what it must reach
-  base::Index commit_sent;       // the highest commit index that was sent
-  base::Index heartbeat_match;   // match when the last heartbeat reply came
-  std::uint64_t round = 0;       // the highest round echoed
-  std::uint64_t heard = 0;       // tick of the last message in this term
-  std::uint64_t departed = 0;    // tick at which it left the configuration
-  std::uint64_t read_token = 0;  // the LogRead under way for it; 0 = none
+  base::Index snapshot_floor;       // kSnapshot: what it must reach
+  base::Index commit_sent;          // the highest commit index that was sent
+  base::Index heartbeat_match;      // match when the last heartbeat reply came
+  std::uint64_t round = 0;          // the highest round echoed
+  std::uint64_t heard = 0;          // tick of the last message in this term
+  std::uint64_t departed = 0;       // tick at which it left the configuration
+  std::uint64_t read_token = 0;     // the LogRead under way for it; 0 = none
+  base::Index announce_through;     // it hears of commits up to here without waiting for an append
+  bool patient = false;             // the last commit did not need it: it may wait for entries (patience.cc)
+  base::Index released;             // but not for those up to here
+  int payments_missed = 0;          // while entries wait for it
+  std::uint64_t hurried_until = 0;  // nor before this tick: somebody there waits
 
   void become_probe(base::Index from);
   void become_replicate();

@@ -93,6 +93,7 @@ void Core::State::tick_reads() {
 
 void Core::State::handle(const Message& message, const ReadRequest& request) {
   if (!is_leader()) return send(message.from, ReadReply{request.context, false, {}});
+  hurry(message.from);
   add_read(message.from, request.context);
 }
 

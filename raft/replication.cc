@@ -76,20 +76,8 @@ void Core::State::pump() {
   pump_due = false;
   for (auto& [member, peer] : peers) {
     pump_peer(member, peer);
-    if (peer.commit_sent < std::min(announce_through, peer.match)) send_heartbeat(member, peer);
+    if (peer.commit_sent < std::min(peer.announce_through, peer.match)) send_heartbeat(member, peer);
   }
-}
-
-bool Core::State::commit_unannounced() const {
-  return is_leader() && announce_through < commit && std::any_of(peers.begin(), peers.end(), [this](const auto& row) {
-           return row.second.commit_sent < std::min(commit, row.second.match);
-         });
-}
-
-void Core::State::announce_commit() {
-  if (!is_leader()) return;
-  announce_through = commit;
-  pump_due = true;
 }
 
 void Core::State::pump_peer(Member member, Progress& peer) {
@@ -103,7 +91,7 @@ void Core::State::pump_peer(Member member, Progress& peer) {
     send_entries(member, peer, cached_entries(peer.next));
     return;
   }
-  while (peer.next <= log.last().index &&
+  while (peer.next <= log.last().index && !withholds(member, peer) &&
          peer.inflight.size() < static_cast<std::size_t>(options.append_inflight_max) &&
          (peer.inflight.empty() || peer.inflight_bytes < options.inflight_bytes_max)) {
     if (!log.cached(peer.next)) {
@@ -253,6 +241,7 @@ void Core::State::maybe_commit() {
   commit_to(index);
   if (!std::exchange(own_term_committed, true)) out.status_changed = true;
   pump_due = true;
+  choose_patient();
   configuration_progressed();
   if (is_leader()) start_read_round();
 }

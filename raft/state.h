@@ -1,6 +1,6 @@
 // Core::State: everything the consensus core remembers, and its steps. One owner per transition: roles change in election.cc,
 // progress of followers in replication.cc, the configuration in membership.cc, reads in read_index.cc, snapshots in snapshot.cc,
-// inputs and dispatch in core.cc, output in ready.cc. Private to raft/. Loop lane.
+// inputs and dispatch in core.cc, whom entries go to first in patience.cc, output in ready.cc. Private to raft/. Loop lane.
 #pragma once
 
 #include <algorithm>
@@ -74,8 +74,6 @@ struct Core::State {
   void match_advanced(Member member, Progress& peer, Index index);
   void maybe_commit();
   void pump();
-  [[nodiscard]] bool commit_unannounced() const;
-  void announce_commit();
   void pump_peer(Member member, Progress& peer);
   void send_entries(Member member, Progress& peer, std::vector<base::Entry> entries);
   std::vector<base::Entry> cached_entries(Index first) const;
@@ -85,6 +83,20 @@ struct Core::State {
   void send_heartbeat(Member member, Progress& peer);
   Index known_match() const;
   Progress* progress_of(Member member);
+
+  // --- patience.cc -----------------------------------------------------------------------------------------------------
+  bool is_patient(Member member, const Progress& peer) const;
+  bool withholds(Member member, const Progress& peer) const;
+  void choose_patient();
+  void lose_patience();
+  bool is_late(Member member, const Progress& peer, Index waited) const;
+  void release(Progress& peer);
+  void note_late();
+  void release_all();
+  std::optional<Index> followers_owed() const;
+  void pay_followers(Index waited);
+  void hurry(Member member);
+  void announce_commit(Member member);
 
   // --- membership.cc ---------------------------------------------------------------------------------------------------
   const Configuration& configuration() const { return configurations.back().second; }
@@ -176,7 +188,10 @@ struct Core::State {
   bool disk_stalled = false;
   std::optional<std::uint64_t> stall_moved;  // tick of the last move away from this disk
   bool pump_due = false;
-  Index announce_through;  // leader: followers hear of commits up to here without waiting for an append
+  std::uint64_t impatient_until = 0;  // tick: before it nobody is chosen to be patient
+  std::uint64_t explore_at = 0;       // tick: from it on, all get entries at once until the race is over
+  Index race;                         // nobody is chosen before this entry is committed
+  int late = 0;                       // rises with every late commit, falls with every commit
   std::uint64_t read_token = 0;
 
   // Reads.

@@ -1,10 +1,12 @@
 // The order of the driver alone, with a log lane that runs when the test says so: what counts as durable and what is sent only after the
-// sync (R8, R9).
+// sync (R8, R9); and its timer, which pays followers what the core owes them.
 #include "node/driver.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
+#include <map>
 #include <memory>
 #include <utility>
 #include <variant>
@@ -24,7 +26,7 @@ raft::MemberInfo info(std::uint64_t id) {
 class HeldLane final : public base::Lane {
  public:
   void post(base::Task task) override { tasks_.push_back(std::move(task)); }
-  void post_at(base::Micros, base::Task task) override { timers_.push_back(std::move(task)); }
+  void post_at(base::Micros, base::Task task) override { timers.push_back(std::move(task)); }
   [[nodiscard]] bool is_current() const override { return true; }
   void run() {
     while (!tasks_.empty()) {
@@ -35,13 +37,16 @@ class HeldLane final : public base::Lane {
   }
   // Every time comes.
   void run_timers() {
-    for (const base::Task& task : std::exchange(timers_, {})) task();
+    expire_timers();
     run();
   }
+  void expire_timers() {
+    for (const base::Task& task : std::exchange(timers, {})) task();
+  }
+  std::vector<base::Task> timers;
 
  private:
   std::deque<base::Task> tasks_;
-  std::deque<base::Task> timers_;
 };
 
 // Durable at once, when the lane gets that far.
@@ -117,6 +122,61 @@ class DriverTest : public ::testing::Test {
     driver_->pump();
     let_the_disk_work();
   }
+  // Member `id` grants every vote, has every entry on its disk at once, and echoes heartbeats. Until it has heard everything so far.
+  void answer(std::uint64_t id) {
+    std::size_t& heard = heard_[id];
+    for (; heard < sent_.size(); ++heard) {
+      const raft::Message message = sent_[heard];
+      if (message.to != info(id).member) continue;
+      raft::Message reply{message.to, message.from, message.term, raft::HeartbeatReply{}};
+      if (const auto* vote = std::get_if<raft::VoteRequest>(&message.body)) {
+        reply.body = raft::VoteReply{.pre = vote->pre, .granted = true};
+      } else if (const auto* append = std::get_if<raft::AppendRequest>(&message.body)) {
+        const base::Index last = append->entries.empty() ? append->previous.index : append->entries.back().id.index;
+        reply.body = raft::AppendReply{.accepted = true, .match = last, .round = append->round, .durable = last};
+        match_[id] = std::max(match_[id], last);
+      } else if (const auto* beat = std::get_if<raft::Heartbeat>(&message.body)) {
+        reply.body = raft::HeartbeatReply{.round = beat->round, .match = match_[id]};
+      }
+      driver_->core().step(std::move(reply));
+      driver_->pump();
+      let_the_disk_work();
+    }
+  }
+  // Of three voters this one leads, and the last commit did not need member 3.
+  void lead_with_patient_third() {
+    start({info(1), info(2), info(3)});
+    driver_->core().campaign();
+    driver_->pump();
+    for (int i = 0; i < 3; ++i) {
+      let_the_disk_work();
+      answer(2);
+      answer(3);
+    }
+    for (int i = 0; i < 10; ++i) {
+      driver_->core().tick();
+      driver_->pump();
+      answer(2);
+      answer(3);
+    }
+    propose();
+    answer(2);
+    answer(3);
+    loop_.expire_timers();
+    answer(2);
+    answer(3);
+    ASSERT_EQ(loop_.timers.size(), 0u);
+    sent_.clear();
+    heard_.clear();
+  }
+  template <class Body>
+  std::size_t count_sent_to(std::uint64_t id) const {
+    return static_cast<std::size_t>(std::count_if(sent_.begin(), sent_.end(), [&](const raft::Message& message) {
+      return message.to == info(id).member && std::holds_alternative<Body>(message.body);
+    }));
+  }
+  std::map<std::uint64_t, std::size_t> heard_;
+  std::map<std::uint64_t, base::Index> match_;
   void TearDown() override { EXPECT_EQ(failures_, expected_failures_); }
   template <class Body>
   std::size_t count_sent() const {
@@ -253,6 +313,47 @@ TEST_F(DriverTest, LateSyncFails_NothingGoesOn) {
   driver_->pump();
   let_the_disk_work();
   EXPECT_EQ(log_.batches, batches);
+}
+
+TEST_F(DriverTest, PatientFollower_IsPaidByTheTimer) {
+  lead_with_patient_third();
+  propose();
+  EXPECT_EQ(count_sent_to<raft::AppendRequest>(2), 1u);
+  EXPECT_EQ(count_sent_to<raft::AppendRequest>(3), 0u);
+  ASSERT_EQ(loop_.timers.size(), 1u);
+  answer(2);
+  propose();
+  answer(2);
+  // The second one is younger than the timer: more may come. A timer of its own sees that no more has.
+  loop_.expire_timers();
+  EXPECT_EQ(count_sent_to<raft::AppendRequest>(3), 0u);
+  ASSERT_EQ(loop_.timers.size(), 1u);
+  loop_.expire_timers();
+  ASSERT_EQ(count_sent_to<raft::AppendRequest>(3), 1u);
+  answer(3);
+  EXPECT_EQ(loop_.timers.size(), 0u);
+}
+
+TEST_F(DriverTest, QuickFollowerThatIsLate_TheOtherIsSentToByTheTimer) {
+  lead_with_patient_third();
+  const std::size_t before = committed_.size();
+  propose();
+  loop_.expire_timers();
+  ASSERT_EQ(count_sent_to<raft::AppendRequest>(3), 1u);
+  answer(3);
+  EXPECT_EQ(committed_.size(), before + 1);
+}
+
+TEST_F(DriverTest, AnnouncedCommit_ReachesThatFollowerOnly) {
+  lead_with_patient_third();
+  propose();
+  answer(2);
+  driver_->announce_commit(info(2).member);
+  EXPECT_EQ(count_sent_to<raft::Heartbeat>(2), 1u);
+  EXPECT_EQ(count_sent_to<raft::Heartbeat>(3), 0u);
+  EXPECT_EQ(count_sent_to<raft::AppendRequest>(3), 0u);
+  driver_->announce_commit(info(3).member);
+  EXPECT_EQ(count_sent_to<raft::AppendRequest>(3), 1u);
 }
 
 }  // namespace

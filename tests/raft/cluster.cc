@@ -8,6 +8,10 @@
 
 namespace raft_test {
 
+namespace {
+constexpr std::size_t kShownBytesMax = 100;  // longer payloads are described by their size
+}  // namespace
+
 const Entry* Disk::find(Index index) const {
   if (index <= floor.index || index > last().index) return nullptr;
   return &entries[index.value - floor.index.value - 1];
@@ -48,6 +52,7 @@ void Cluster::crash(Node& node) {
   node.snapshots_wanted.clear();
   node.fresh.clear();
   node.reads.clear();
+  node.owed.reset();
 }
 
 void Cluster::send(Node& node, raft::Message message) {
@@ -59,7 +64,7 @@ bool Cluster::drain(Node& node) {
   bool any = false;
   while (node.core && node.core->has_ready()) {
     raft::Ready ready = node.core->take_ready();
-    if (node.announces && node.core->commit_unannounced()) node.core->announce_commit();
+    if (const auto owed = node.core->followers_owed(); node.pays && owed) node.core->pay_followers(*owed);
     if (ready.empty()) continue;
     any = true;
     for (raft::Message& message : ready.messages) send(node, std::move(message));
@@ -173,6 +178,8 @@ std::string describe(const Entry& entry) {
       return describe(entry.id) + " config " + (decoded ? describe(*decoded) : "?");
     }
     case base::EntryKind::kData:
+      if (entry.payload && entry.payload->size() > kShownBytesMax)
+        return describe(entry.id) + " " + std::to_string(entry.payload->size()) + " bytes";
       return describe(entry.id) +
              (entry.payload ? " \"" + std::string(base::text_of(*entry.payload)) + "\"" : " (uncached)");
   }

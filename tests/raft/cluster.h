@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,10 +42,12 @@ struct Node {
   std::deque<raft::LogRead> log_reads;
   std::vector<Index> snapshots_wanted;
   std::vector<raft::ReadResult> reads;
-  std::vector<Entry> fresh;  // given to the appliers since it was last looked at
-  bool announces = true;     // its driver tells followers of commits at once
-  bool slow_disk = false;    // jobs wait for complete()
-  bool no_payloads = false;  // a restart gives the core metadata only, as wal/ does
+  std::vector<Entry> fresh;   // given to the appliers since it was last looked at
+  bool pays = true;           // its driver pays followers at once what they are owed: commits, withheld entries
+  bool pays_later = false;    // with !pays: after a while, else never
+  std::optional<Index> owed;  // its driver has set the timer: what followers_owed() was then
+  bool slow_disk = false;     // jobs wait for complete()
+  bool no_payloads = false;   // a restart gives the core metadata only, as wal/ does
   std::uint64_t boots = 0;
 };
 

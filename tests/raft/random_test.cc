@@ -46,7 +46,8 @@ class Schedule {
       options.priority = static_cast<int>(random_.below(3));
       Node& node = cluster_.add(each, options, std::move(disk));
       node.slow_disk = random_.chance(2, 5);
-      node.announces = random_.chance(1, 2);
+      node.pays = random_.chance(1, 2);
+      node.pays_later = random_.chance(1, 2);
       cluster_.start(node);
     }
     lossy_ = random_.below(4);
@@ -94,6 +95,7 @@ class Schedule {
   void step() {
     const std::uint64_t dice = random_.below(1000);
     Node& node = any_node();
+    if (random_.chance(1, 10)) pay(any_node());
     if (dice < 100) {
       if (node.core) node.core->tick();
     } else if (dice < 180) {
@@ -136,6 +138,17 @@ class Schedule {
       partition();
     } else if (node.core) {
       node.core->campaign();
+    }
+  }
+
+  // What drivers do in their own time: some pay after a while, others never; some hear of callers that wait on a follower.
+  void pay(Node& node) {
+    if (!node.core) return;
+    if (node.pays) {
+      random_.chance(1, 2) ? node.core->hurry(any_node().member) : node.core->announce_commit(any_node().member);
+    } else if (node.pays_later) {
+      if (node.owed) node.core->pay_followers(*node.owed);
+      node.owed = node.owed ? std::nullopt : node.core->followers_owed();
     }
   }
 

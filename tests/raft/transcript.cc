@@ -5,12 +5,16 @@
 // Commands (N, M: node, or node.incarnation):
 //   cluster voters=1,2,3 [learners=4]       initial configuration (in force before the first entry)
 //   node N [log=1x3,4x2] [term=T] [vote=M] [commit=I] [floor=I@T] [empty] [damaged=I@T] [option=value ...]   make and start
-//   campaign N | tick N|all [count] | propose N text [chain] | read N context | transfer N [M] | stall N on|off
+//   campaign N | tick N|all [count] | propose N text [chain] [size=bytes] [times=K] | read N context | transfer N [M] | stall N on|off
 //   change N voters=... [learners=...]      | floor N index | install N from M [index] | plan N from M | fail N
+//   pays N on|off | pay N [waited]          the driver pays what followers are owed at once (at first: on) | now; all, or up to
+//                                         `waited`, has waited since the last time
+//   owed N | hurry N M | announce N M
 //   slow N | fast N | persist N [count]     disk: jobs wait | complete at once | complete some
 //   deliver [N>M] [count]                   all until quiet, or only those of one link (count: so many of them)
 //   drop [N>M] | cut N>M ... | isolate N | heal | down N M | up N M | crash N | restart N
 //   trace on|off                            print every message when it is delivered or lost
+//   quiet on|off                            commands print nothing
 //   status [N] | log N | peers N | network
 #include <gtest/gtest.h>
 
@@ -69,7 +73,7 @@ class Transcript {
     const std::string command = words.plain.empty() ? "" : words.plain[0];
     execute(command, words);
     settle();
-    return out_.str();
+    return quiet_ || command == "quiet" ? "" : out_.str();
   }
 
  private:
@@ -280,6 +284,23 @@ class Transcript {
     each.core->set_floor(id, disk.floor_configuration);
   }
 
+  void propose(const Words& words) {
+    const auto named = [&](const char* key, std::size_t fallback) {
+      const auto found = words.named.find(key);
+      return found == words.named.end() ? fallback : std::stoull(found->second);
+    };
+    std::string text = words.plain.at(2);
+    text.resize(named("size", text.size()), '.');
+    const auto nature = words.plain.size() > 3 ? raft::Proposal::kContinuesChain : raft::Proposal::kWhole;
+    const std::size_t times = named("times", 1);
+    for (std::size_t i = 1; i <= times; ++i) {
+      const auto id =
+          core(words).propose(base::EntryKind::kData, base::share(base::copy_of(base::view_of(text))), nature);
+      if (i == 1 || i == times) say(id);
+      settle();
+    }
+  }
+
   void execute(const std::string& command, const Words& words) {
     const auto number = [&](std::size_t position, std::uint64_t fallback) {
       return words.plain.size() > position ? std::stoull(words.plain[position]) : fallback;
@@ -292,10 +313,9 @@ class Transcript {
       core(words).campaign();
     else if (command == "tick")
       tick(words, number(2, 1));
-    else if (command == "propose") {
-      say(core(words).propose(base::EntryKind::kData, base::share(base::copy_of(base::view_of(words.plain.at(2)))),
-                              words.plain.size() > 3 ? raft::Proposal::kContinuesChain : raft::Proposal::kWhole));
-    } else if (command == "read")
+    else if (command == "propose")
+      propose(words);
+    else if (command == "read")
       core(words).read_index(number(2, 0));
     else if (command == "transfer")
       say(core(words).transfer(words.plain.size() > 2 ? parse_member(words.plain[2]) : Member{}));
@@ -304,7 +324,19 @@ class Transcript {
     else if (command == "change") {
       raft::Configuration wanted = lists(words);
       say(core(words).change_configuration(wanted.voters, wanted.learners));
-    } else if (command == "floor")
+    } else if (command == "pays")
+      node(words).pays = words.plain.at(2) == "on";
+    else if (command == "pay")
+      core(words).pay_followers(Index(number(2, core(words).status().last.index.value)));
+    else if (command == "owed") {
+      settle();
+      const auto owed = core(words).followers_owed();
+      out_ << words.plain[1] << ": " << (owed ? "owes up to " + std::to_string(owed->value) : "owes nothing") << "\n";
+    } else if (command == "hurry")
+      core(words).hurry(parse_member(words.plain.at(2)));
+    else if (command == "announce")
+      core(words).announce_commit(parse_member(words.plain.at(2)));
+    else if (command == "floor")
       set_floor(words);
     else if (command == "install" || command == "plan")
       install(words);
@@ -349,6 +381,8 @@ class Transcript {
       cluster_.start(node(words));
     } else if (command == "trace")
       trace_ = words.plain.at(1) == "on";
+    else if (command == "quiet")
+      quiet_ = words.plain.at(1) == "on";
     else if (command == "status") {
       settle();
       for (auto& [member, each] : cluster_.nodes)
@@ -388,6 +422,7 @@ class Transcript {
   std::map<Member, std::pair<std::string, std::string>> shown_;  // role line, configuration
   std::set<std::pair<Member, Member>> cut_;
   bool trace_ = false;
+  bool quiet_ = false;
   std::ostringstream out_;
 };
 
