@@ -533,6 +533,38 @@ TEST(AheadOfLog, AdoptIsAskedWithEveryPageThatDiffers) {
   }
 }
 
+// The log changed a page, and what it has lost changed it back: equal to base's, and not to what the log makes of it.
+TEST(AheadOfLog, PageThatIsAgainAsAtBase_DiffersAllTheSame) {
+  TempDir dir;
+  Source source;
+  source.keep_images();
+  const pages::CreateDatabase create = source.create();
+  const auto before = source.transact("CREATE TABLE t(x); CREATE TABLE u(x); INSERT INTO t VALUES ('one'); INSERT INTO u VALUES (1)");
+  const auto kept = source.transact("UPDATE t SET x='two'");
+  const auto lost = source.transact("UPDATE t SET x='one'; UPDATE u SET x=2");
+  {
+    Node node(dir.path());
+    ASSERT_OK(node.create(create));
+    ASSERT_OK(node.publish(before));
+    ASSERT_OK(node.sync_point());
+    ASSERT_OK(node.publish(kept));
+    ASSERT_OK(node.publish(lost));
+  }
+  const auto adopt = [&](const pages::AheadOfLog& content) -> base::Result<base::LogId> {
+    base::Bytes bytes = source.bytes_at(kept.id.index);
+    for (const pages::PageNo page : content.changed)
+      EXPECT_TRUE(content.read(page, base::MutableByteView(bytes).subspan(std::size_t{page - 1} * 4096, 4096)));
+    EXPECT_EQ(bytes, joined(source.image()));
+    return lost.id;
+  };
+  auto candidates = after(source, before.id);
+  std::erase_if(candidates, [&](const pages::RedoCandidate& each) { return each.id == lost.id; });
+  ASSERT_EQ(candidates.size(), 1u);
+  Node node(dir.path());
+  ASSERT_OK(node.open(candidates, adopt));
+  EXPECT_EQ(node->status().applied, lost.id);
+}
+
 TEST(AheadOfLog, NobodyAdopts_IsAForeignWrite) {
   TempDir dir;
   Source source;

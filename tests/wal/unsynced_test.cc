@@ -109,6 +109,26 @@ TEST_F(UnsyncedTest, NextSegment_BeginsAfterASyncOfTheOneBefore) {
   EXPECT_FALSE(damage_);
 }
 
+// R12: rot in what a seal covers is damage, and not a torn tail.
+TEST_F(UnsyncedTest, Seal_DeclaresWhatWasOnlyWritten) {
+  open();
+  ASSERT_TRUE(append(data(1, 100)));
+  const std::string path = "log/0000000000000001.seg";
+  std::optional<std::uint64_t> offset;
+  env_.on_write = [&](const std::string&, std::uint64_t at, base::ByteView) {
+    if (!offset) offset = at;  // of the batch; what follows only grows the file
+  };
+  ASSERT_TRUE(write(data(1, 100)));
+  env_.on_write = nullptr;
+  ASSERT_TRUE(log_->seal());
+  log_.reset();
+  Bytes bytes = env_.contents(path);
+  bytes.at(*offset + 100) ^= std::byte{1};
+  env_.set_contents(path, bytes);
+  open();
+  EXPECT_TRUE(damage_);
+}
+
 TEST_F(UnsyncedTest, LateSyncThatFails_Poisons_AndNothingIsSyncedAgain) {
   open();
   ASSERT_TRUE(append(data(1, 100)));
