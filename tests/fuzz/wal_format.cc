@@ -23,7 +23,7 @@ void check_segment_header(Bytes block, bool mend) {
   if (mend) base::store_u32(block.data(), base::crc32c(base::ByteView(block).subspan(4)));
   const auto header = wal::decode_segment_header(block);
   if (!header) {
-    FUZZ_REQUIRE(header.error().code == base::Code::kCorrupt || header.error().code == base::Code::kMisuse);
+    FUZZ_REQUIRE(header.error().code == base::Code::kCorrupt || header.error().code == base::Code::kNewerFormat);
     return;
   }
   fuzz::accepted();

@@ -139,7 +139,8 @@ void fuzz::run(base::ByteView input) {
 
   auto opened = wal::Log::open(env, options());
   if (!opened) {
-    FUZZ_REQUIRE(opened.error().code == base::Code::kCorrupt || opened.error().code == base::Code::kMisuse);
+    FUZZ_REQUIRE(opened.error().code == base::Code::kCorrupt || opened.error().code == base::Code::kMisuse ||
+                 opened.error().code == base::Code::kNewerFormat);
     FUZZ_REQUIRE(env.snapshot() == before);  // a log that is refused is left as it is
     if (verified)
       FUZZ_REQUIRE(opened.error().code == base::Code::kMisuse);  // only verify() does not mind whose log it is
