@@ -143,11 +143,7 @@ void Driver::persisted(Status status) {
     });
     return;
   }
-  if (!status) {
-    halted_ = true;
-    hooks_.failed(status.error());
-    return;
-  }
+  if (!status) return fail(status.error());
   if (std::exchange(full_, false)) hooks_.full_changed(false);
   sync_later();
   in_flight_ = false;
@@ -161,6 +157,12 @@ void Driver::persisted(Status status) {
   pump();
 }
 
+// R13: nothing goes on with a log whose write or sync failed.
+void Driver::fail(const base::Error& why) {
+  halted_ = true;
+  hooks_.failed(why);
+}
+
 void Driver::sync_later() {
   if (sync_due_ || log_.synced()) return;
   sync_due_ = true;
@@ -170,11 +172,7 @@ void Driver::sync_later() {
              [this](const Status& status) {
                sync_due_ = false;
                if (halted_) return;
-               if (!status) {
-                 halted_ = true;
-                 hooks_.failed(status.error());
-                 return;
-               }
+               if (!status) return fail(status.error());
                sync_later();
              });
   });
@@ -190,10 +188,7 @@ void Driver::hold_synced(std::function<void(Status)> held) {
   with_log([](wal::Log& log) { return log.sync(); },
            [this, held = std::move(held)](const Status& status) {
              if (!status) --holds_;
-             if (!status && !halted_) {
-               halted_ = true;
-               hooks_.failed(status.error());
-             }
+             if (!status && !halted_) fail(status.error());
              held(status);
            });
 }

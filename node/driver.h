@@ -70,6 +70,7 @@ class Driver {
   void write(std::shared_ptr<std::vector<wal::Append>> appends);
   void persisted(base::Status status);
   void sync_later();
+  void fail(const base::Error& why);
   void drain_committed();
   void pay_later();
 

@@ -96,7 +96,7 @@ class Scanner {
 };
 
 // Sync points and creations wait for the log (R8): only another disk, or a bug, makes this.
-base::Error beyond_log(Index base, Index last) {
+Result<std::unique_ptr<pages::DatabaseImage>> beyond_log(Index base, Index last) {
   return base::make_error(Code::kForeignWrite, "its files are durable up to entry " + std::to_string(base.value) +
                                                    ", beyond the end of the log, entry " + std::to_string(last.value));
 }
@@ -208,7 +208,8 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
       database.error = base::make_error(Code::kCorrupt, "the files of database " + seen.database.name + " are missing");
       database.state = pages::ImageState::kDiverged;
     } else {
-      bool is_ahead = false;
+      const bool beyond = ahead.policy != AheadPolicy::kImpossible && !opened.damage && seen.base.index > last;
+      bool is_ahead = beyond;
       pages::Adopt may_be_ahead;
       if (ahead.policy != AheadPolicy::kImpossible)
         may_be_ahead = [&, id = id](const pages::AheadOfLog& content) -> Result<LogId> {
@@ -217,10 +218,8 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
           is_ahead = true;
           return base::make_error(Code::kForeignWrite, "it holds transactions that the log has lost in a power cut");
         };
-      Result<std::unique_ptr<pages::DatabaseImage>> image = beyond_log(seen.base.index, last);
-      const bool beyond = ahead.policy != AheadPolicy::kImpossible && !opened.damage && seen.base.index > last;
-      if (!beyond) image = images.open(seen.database.name, id, seen.database.page_size, seen.candidates, may_be_ahead);
-      is_ahead = is_ahead || beyond;
+      auto image = beyond ? beyond_log(seen.base.index, last)
+                          : images.open(seen.database.name, id, seen.database.page_size, seen.candidates, may_be_ahead);
       last = std::max(last, scanner.ledger().at().index);
       if (image) {
         database.applied = (*image)->status().applied;

@@ -5,6 +5,7 @@
 
 #include "base/posix_env.h"
 #include "vfs/database_impl.h"
+#include "vfs/slot.h"
 
 namespace vfs {
 namespace {
@@ -14,6 +15,11 @@ constexpr base::Micros kWriterWaitMax = 500 * base::kMillisecond;
 // A header torn by the applier makes SQLite ask for WRITER, which it does not get: a look later it is whole.
 constexpr int kTornHeaderTriesMax = 100;
 
+base::Status wait_for(Slot<base::Status>& slot, base::Micros deadline, const std::string& too_late) {
+  const auto answer = slot.wait(deadline, [] { return base::posix_env().now(); }, [] { return false; });
+  return answer ? *answer : base::make_error(base::Code::kTimeout, too_late);
+}
+
 }  // namespace
 
 void DatabaseImpl::checkpoint(std::function<void(base::Status)> done) {
@@ -22,59 +28,30 @@ void DatabaseImpl::checkpoint(std::function<void(base::Status)> done) {
   });
 }
 
-// Until `deadline`. An error holds nothing, also when it is only late.
+// Until `deadline`. An error holds nothing: an answer that comes too late gives back what it holds.
 base::Status DatabaseImpl::hold_log(base::Micros deadline) {
   Gate* const gate = params_.gate;
   if (gate == nullptr) return base::ok();
-  struct Waiter {
-    base::Mutex mutex;
-    base::CondVar answered;
-    std::optional<base::Status> answer GUARDED_BY(mutex);
-    bool gave_up GUARDED_BY(mutex) = false;
-  };
-  const auto waiter = std::make_shared<Waiter>();  // shared by this thread and the callback: either may be the last to use it
-  gate->hold_log([waiter, gate](const base::Status& held) {
-    const base::MutexLock lock(waiter->mutex);
-    if (waiter->gave_up && held) gate->release_log();
-    waiter->answer = held;
-    waiter->answered.notify_all();
+  const auto slot = std::make_shared<Slot<base::Status>>([gate](const base::Status& late) {
+    if (late) gate->release_log();
   });
-  const base::MutexLock lock(waiter->mutex);
-  while (!waiter->answer) {
-    if (params_.env->now() >= deadline) {
-      waiter->gave_up = true;
-      return base::make_error(base::Code::kTimeout, "the log is still being synced");
-    }
-    (void)waiter->answered.wait_until(waiter->mutex, deadline);
-  }
-  return *waiter->answer;
+  gate->hold_log([slot](base::Status held) { slot->set(std::move(held)); });
+  return wait_for(*slot, deadline, "the log is still being synced");
 }
 
 base::Status DatabaseImpl::run_checkpoint(base::Micros deadline) {
-  struct Waiter {
-    base::Mutex mutex;
-    base::CondVar finished;
-    std::optional<base::Status> outcome GUARDED_BY(mutex);
-  };
-  const auto waiter = std::make_shared<Waiter>();  // shared by this thread and the task: either may be the last to use it
   {
     const base::MutexLock lock(mutex_);
     HQL_TRY(usable());
   }
   HQL_TRY(hold_log(deadline));
-  post(params_.maintenance, [this, waiter, deadline] {
+  const auto slot = std::make_shared<Slot<base::Status>>();
+  post(params_.maintenance, [this, slot, deadline] {
     base::Status status = checkpoint_now(deadline);
     if (params_.gate != nullptr) params_.gate->release_log();
-    const base::MutexLock lock(waiter->mutex);
-    waiter->outcome = std::move(status);
-    waiter->finished.notify_all();
+    slot->set(std::move(status));
   });
-  const base::MutexLock lock(waiter->mutex);
-  while (!waiter->outcome) {
-    if (params_.env->now() >= deadline) return base::make_error(base::Code::kTimeout, "the checkpoint of " + params_.name + " is still running");
-    (void)waiter->finished.wait_until(waiter->mutex, deadline);
-  }
-  return *waiter->outcome;
+  return wait_for(*slot, deadline, "the checkpoint of " + params_.name + " is still running");
 }
 
 base::Status DatabaseImpl::checkpoint_now(base::Micros writer_deadline) {

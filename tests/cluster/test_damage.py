@@ -132,16 +132,20 @@ def damaged_node_is_not_half_of_a_quorum(workspace):
         cluster.kill()
 
 
+def make_unreadable(server):
+    """Nothing of its log can be read any more."""
+    for path in glob.glob(os.path.join(server.data_dir, "log", "*.seg")):
+        with open(path, "r+b") as file:
+            file.write(b"\xaa" * os.path.getsize(path))
+
+
 def wiped_after_damage(workspace):
     cluster = formed(workspace)
     try:
         victim = cluster.followers()[0]
         incarnation = victim.status()["incarnation"]
         victim.stop()
-        for path in glob.glob(os.path.join(victim.data_dir, "log", "*.seg")):  # nothing of the log is readable any more
-            size = os.path.getsize(path)
-            with open(path, "r+b") as file:
-                file.write(b"\xaa" * size)
+        make_unreadable(victim)
         verify = victim.run("verify", check=False)
         assert verify.returncode == 4 and "HQL_CORRUPT" in verify.stderr and ".seg" in verify.stderr, verify
         shutil.rmtree(victim.data_dir)
@@ -165,9 +169,7 @@ def unreadable_log_is_set_aside(workspace):
         victim = cluster.followers()[0]
         incarnation = victim.status()["incarnation"]
         victim.stop()
-        for path in glob.glob(os.path.join(victim.data_dir, "log", "*.seg")):
-            with open(path, "r+b") as file:
-                file.write(b"\xaa" * os.path.getsize(path))
+        make_unreadable(victim)
         victim.start()
         wait_until(lambda: (s := victim.status()) and s["state"] == "healthy" and s["incarnation"] != incarnation, "a new incarnation")
         cluster.wait_equal()

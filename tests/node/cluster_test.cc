@@ -14,15 +14,9 @@ const NodeId kOne{1};
 const NodeId kTwo{2};
 const NodeId kThree{3};
 
-bool all_healthy(Cluster& cluster) {
-  for (const NodeId id : cluster.ids())
-    if (!cluster.healthy(id)) return false;
-  return true;
-}
-
 void make_healthy(Cluster& cluster) {
   cluster.start_all();
-  ASSERT_TRUE(cluster.run_until([&] { return all_healthy(cluster) && cluster.leader(); }, 30 * kSecond))
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.all_healthy() && cluster.leader(); }, 30 * kSecond))
       << cluster.dump();
 }
 
@@ -219,7 +213,7 @@ TEST(ThreeNodes, WipedNode_IsReplacedByItsNewIncarnation) {
     cluster.start(wiped);
     ASSERT_TRUE(cluster.run_until(
         [&] {
-          if (!all_healthy(cluster) || !cluster.leader()) return false;
+          if (!cluster.all_healthy() || !cluster.leader()) return false;
           const node::NodeStatus status = cluster.node(cluster.leader())->status();
           for (const node::MemberStatus& member : status.members)
             if (member.id == wiped && member.role == "voter" && member.incarnation != before.incarnation)

@@ -21,14 +21,9 @@ bool settle(Cluster& cluster) {
   return cluster.run_until([&] { return cluster.count(OpState::kPending) == 0; }, 30 * kSecond);
 }
 
-bool all_healthy(Cluster& cluster) {
-  const auto ids = cluster.ids();
-  return std::all_of(ids.begin(), ids.end(), [&](NodeId id) { return cluster.healthy(id); });
-}
-
 bool form(Cluster& cluster) {
   cluster.start_all();
-  return cluster.run_until([&] { return cluster.leader() && all_healthy(cluster); }, 30 * kSecond);
+  return cluster.run_until([&] { return cluster.leader() && cluster.all_healthy(); }, 30 * kSecond);
 }
 
 bool level(Cluster& cluster) {
@@ -236,7 +231,7 @@ TEST(Interval, WholeHouseLosesPower_TheClusterAgreesAndGoesOn) {
     ASSERT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
     cluster.start(late);
     const auto poisoned = [&] { return cluster.up(late) && cluster.node(late)->status().state == "poisoned"; };
-    ASSERT_TRUE(cluster.run_until([&] { return poisoned() || (all_healthy(cluster) && level(cluster)); }, 60 * kSecond))
+    ASSERT_TRUE(cluster.run_until([&] { return poisoned() || (cluster.all_healthy() && level(cluster)); }, 60 * kSecond))
         << cluster.dump();
     if (poisoned()) {
       ++contradicted;
@@ -246,7 +241,7 @@ TEST(Interval, WholeHouseLosesPower_TheClusterAgreesAndGoesOn) {
     }
     const auto whole = [&] {
       const NodeId leader = cluster.leader();
-      if (!leader || !all_healthy(cluster) || !level(cluster)) return false;
+      if (!leader || !cluster.all_healthy() || !level(cluster)) return false;
       const auto members = cluster.node(leader)->status().members;
       return members.size() == 3 &&
              std::all_of(members.begin(), members.end(), [](const auto& member) { return member.role == "voter"; });

@@ -240,6 +240,11 @@ NodeId Cluster::leader() const {
 
 bool Cluster::healthy(NodeId id) const { return up(id) && node(id)->status().state == "healthy"; }
 
+bool Cluster::all_healthy() const {
+  const auto all = ids();
+  return std::all_of(all.begin(), all.end(), [this](NodeId id) { return healthy(id); });
+}
+
 bool Cluster::run_until(const std::function<bool()>& condition, Micros within) {
   return scheduler_.run_until([&] { return !invariants_.breach().empty() || condition(); },
                               scheduler_.now() + within) &&

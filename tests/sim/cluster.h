@@ -61,6 +61,7 @@ class Cluster {
   // The node that leads and serves, or {}.
   [[nodiscard]] base::NodeId leader() const;
   [[nodiscard]] bool healthy(base::NodeId id) const;
+  [[nodiscard]] bool all_healthy() const;
   bool run_until(const std::function<bool()>& condition, base::Micros within);
   void run_for(base::Micros time) { scheduler_.run_for(time); }
 
