@@ -19,14 +19,14 @@ class Slot {
   explicit Slot(std::function<void(T)> late = {}) : late_(std::move(late)) {}
 
   void set(T value) {
+    bool late = false;
     {
       base::MutexLock lock(mutex_);
-      if (!left_) {
-        value_.emplace(std::move(value));
-        answered_.notify_one();
-        return;
-      }
+      late = left_;
+      if (!late) value_.emplace(std::move(value));
     }
+    // With the mutex free: who wakes needs it. The caller's share of this slot keeps it alive.
+    if (!late) return answered_.notify_one();
     if (late_) late_(std::move(value));
   }
   // The answer, if it is there already.
