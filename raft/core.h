@@ -189,9 +189,9 @@ class Core {
   void snapshot_failed();
   // Leader: some follower is owed something: it has matching entries that it does not know to be committed, or it has not been sent the
   // newest entries because the quorum does not need it (patience.cc). Returns the log's last index of this moment, to be given to
-  // pay_followers(), which sends both: the entries now, heartbeats for the commit now or as soon as a follower's entries match. Appends and
-  // heartbeats pay in passing. How long to wait is the driver's decision; entries up to `waited` that are not committed by then tell that
-  // the quick followers are not quick at the moment.
+  // pay_followers(), which sends both: the entries now, heartbeats for commits up to `waited` now or as soon as a follower's entries match
+  // (later commits ride on the next append or are owed again). Appends and heartbeats pay in passing. How long to wait is the driver's
+  // decision; entries up to `waited` that are not committed by then tell that the quick followers are not quick at the moment.
   [[nodiscard]] std::optional<Index> followers_owed() const;
   void pay_followers(Index waited);
   // Leader: somebody on `member` waits, or will wait, for entries: it gets them at once for an election timeout.

@@ -107,7 +107,8 @@ void Core::State::pay_followers(Index waited) {
     else if (busy && withholds(member, peer) && ++peer.payments_missed <= kPaymentsMissedMax)
       continue;
     release(peer);
-    peer.announce_through = commit;
+    // Later commits ride on the next append, or wait for the next payment.
+    peer.announce_through = std::max(peer.announce_through, std::min(commit, waited));
   }
   if (any_late) note_late();
 }

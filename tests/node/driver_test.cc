@@ -162,9 +162,12 @@ class DriverTest : public ::testing::Test {
     propose();
     answer(2);
     answer(3);
-    loop_.expire_timers();
-    answer(2);
-    answer(3);
+    // The first one may be older than the entry, and pays what is older than itself.
+    for (int i = 0; i < 2; ++i) {
+      loop_.expire_timers();
+      answer(2);
+      answer(3);
+    }
     ASSERT_EQ(loop_.timers.size(), 0u);
     sent_.clear();
     heard_.clear();
