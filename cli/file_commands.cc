@@ -3,6 +3,7 @@
 
 #include "base/posix_env.h"
 #include "cli/command.h"
+#include "ext/data_dir_lock.h"
 #include "wal/log.h"
 
 namespace cli {
@@ -49,6 +50,9 @@ int run_rebuild(const Parsed& parsed) {
   base::Env& env = base::posix_env();
   const std::string dir = config->data_dir + "/db/";
   const std::string& name = parsed.words[0];
+  // A running node has these files open.
+  const auto lock = ext::DataDirLock::take(config->data_dir, config->node_id);
+  if (!lock) return report(lock.error());
   if (const auto exists = env.exists(dir + name); !exists || !*exists)
     return report(base::make_error(base::Code::kNotFound,
                                    dir + name + " does not exist; give the name of a database of this node"));

@@ -115,7 +115,7 @@ Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const std::string database = !options.database.empty() ? options.database
                                : info.managed            ? info.name
                                                          : defaults.database;
-  if (info.managed && info.holds_writer && info.name == database)
+  if (vfs::writes_to(db, database))
     return base::make_error(
         Code::kMisuse,
         "this connection has an open write transaction on \"" + database +

@@ -81,6 +81,13 @@ std::shared_ptr<WriterQueue> BoundNode::queue_of(base::DatabaseId database) {
   return queue;
 }
 
+ShimConnection* BoundNode::writer_of(const sqlite3* db, const ShimConnection* except) {
+  base::MutexLock lock(mutex_);
+  for (ShimConnection* const connection : connections_)
+    if (connection != except && connection->db.load() == db && connection->writer == WriterHold::kLeased) return connection;
+  return nullptr;
+}
+
 void BoundNode::stop() {
   stopped_.store(true);
   base::MutexLock lock(mutex_);
@@ -112,6 +119,14 @@ std::pair<std::shared_ptr<BoundNode>, std::string> node_of_path(const std::strin
     if (path.rfind(prefix, 0) == 0) return {node, path.substr(prefix.size())};
   }
   return {nullptr, {}};
+}
+
+ShimConnection* writer_of(const sqlite3* db, const ShimConnection* except) {
+  Table& all = table();
+  base::MutexLock lock(all.mutex);
+  for (const auto& node : all.nodes)
+    if (ShimConnection* const found = node->writer_of(db, except)) return found;
+  return nullptr;
 }
 
 void bind_node(NodeBinding binding) {

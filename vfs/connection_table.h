@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/sqlite.h"
 #include "vfs/shim.h"
 
 namespace vfs {
@@ -33,6 +34,7 @@ class BoundNode {
   // Inside a NodeUse.
   void add(ShimConnection& connection);
   std::shared_ptr<WriterQueue> queue_of(base::DatabaseId database);
+  ShimConnection* writer_of(const sqlite3* db, const ShimConnection* except);
   // Any time; after stop() it finds nothing to remove.
   void remove(ShimConnection& connection);
   void stop();
@@ -73,5 +75,8 @@ class NodeUse {
 base::Result<std::shared_ptr<BoundNode>> choose_node(std::optional<base::NodeId> wanted);
 // The node in whose database directory `path` lies, and the rest of the path. Null when there is none.
 std::pair<std::shared_ptr<BoundNode>, std::string> node_of_path(const std::string& path);
+// A main-database file of `db`, whichever schema, whose transaction holds WRITER; not `except`. The caller is inside a call of that handle, so
+// what it finds is its own. Null: none.
+ShimConnection* writer_of(const sqlite3* db, const ShimConnection* except);
 
 }  // namespace vfs

@@ -21,6 +21,14 @@ base::Status check_unmanaged(sqlite3* db) {
                             std::string(path) +
                                 " was opened as a plain file: this driver does not pass SQLITE_OPEN_URI. SELECT hql_default_vfs(1) "
                                 "before opening makes the name mean the replicated database");
+  // The VFS was named, not inherited from hql_default_vfs(): an ATTACH and a VACUUM INTO of a managed connection do not come here.
+  sqlite3_vfs* used = nullptr;
+  if (sqlite3_file_control(db, "main", SQLITE_FCNTL_VFS_POINTER, &used) == SQLITE_OK && used != nullptr &&
+      used == sqlite3_vfs_find(kVfsName) && used != sqlite3_vfs_find(nullptr))
+    return base::make_error(base::Code::kRefused,
+                            std::string(path) + " was opened with the VFS " + kVfsName +
+                                " but not by a URI, and would be a plain file that is not replicated; open file:<name>?vfs=" + kVfsName +
+                                " with SQLITE_OPEN_URI, or leave the VFS away for a plain file");
   const auto [node, name] = node_of_path(path);
   if (!node || sqlite3_db_readonly(db, "main") == 1) return base::ok();
   return base::make_error(base::Code::kRefused, std::string(path) + " belongs to node " + std::to_string(node->binding().id.value) +
@@ -37,7 +45,7 @@ base::Status check_opened(void* opaque) {
   base::Status checked = base::ok();
   if (connection == nullptr) {
     checked = check_unmanaged(db);
-  } else if (connection->db != nullptr && connection->db != db) {
+  } else if (connection->db.load() != nullptr && connection->db.load() != db) {
     checked = base::make_error(base::Code::kRefused, "database " + connection->name +
                                                          ": shared cache would bypass the locks of the node; open it without "
                                                          "SQLITE_OPEN_SHAREDCACHE or cache=shared");
@@ -47,6 +55,11 @@ base::Status check_opened(void* opaque) {
   }
   if (!checked) report(nullptr, checked.error());
   return checked;
+}
+
+bool writes_to(void* db, const std::string& name) {
+  const ShimConnection* const writer = writer_of(static_cast<sqlite3*>(db), nullptr);
+  return writer != nullptr && writer->name == name;
 }
 
 ConnectionInfo connection_info(void* db) {

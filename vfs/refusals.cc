@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "vfs/connection_table.h"
 #include "vfs/last_error.h"
 #include "vfs/shim_connection.h"
 
@@ -26,24 +27,26 @@ bool is_wal_database(sqlite3* db, const char* schema) {
   return header[18] == 2;
 }
 
+base::Error two_databases(const ShimConnection& connection, const std::string& other) {
+  return base::make_error(base::Code::kRefused,
+                          "database " + connection.name + ": this transaction has already written to " + other +
+                              "; SQLite cannot commit two WAL databases atomically: write to them in two transactions");
+}
+
 char* sqlite_copy(const std::string& text) { return sqlite3_mprintf("%s", text.c_str()); }
 
 }  // namespace
 
 base::Status check_single_database(ShimConnection& connection) {
   sqlite3* const db = connection.db;
-  if (db == nullptr || sqlite3_libversion_number() < kVersionDbName) return base::ok();
+  if (db == nullptr) return base::ok();
+  if (const ShimConnection* const other = writer_of(db, &connection)) return two_databases(connection, other->name);
+  if (sqlite3_libversion_number() < kVersionDbName) return base::ok();
   for (int at = 0;; ++at) {
     const char* const schema = sqlite3_db_name(db, at);
     if (schema == nullptr) return base::ok();
-    if (at == 1) continue;  // temp
-    ShimConnection* const other = connection_of(db, schema);
-    if (other == &connection) continue;
-    const bool writes = other != nullptr ? other->writer == WriterHold::kLeased : sqlite3_txn_state(db, schema) == SQLITE_TXN_WRITE;
-    if (!writes || (other == nullptr && !is_wal_database(db, schema))) continue;
-    return base::make_error(base::Code::kRefused,
-                            "database " + connection.name + ": this transaction has already written to " + schema +
-                                "; SQLite cannot commit two WAL databases atomically: write to them in two transactions");
+    if (at == 1 || connection_of(db, schema) != nullptr) continue;  // temp; ours
+    if (sqlite3_txn_state(db, schema) == SQLITE_TXN_WRITE && is_wal_database(db, schema)) return two_databases(connection, schema);
   }
 }
 

@@ -64,6 +64,8 @@ struct ConnectionInfo {
   base::LogId last_seen;      // the transaction its open transaction is computed on (Database::committed_state().last while it holds WRITER)
 };
 ConnectionInfo connection_info(void* db);
+// Whether the handle (a sqlite3*, inside a call of it) has an open write transaction on the managed database `name`, as main or attached.
+bool writes_to(void* db, const std::string& name);
 
 // Fails the open of a connection whose name says vfs=hiqlite or lies in a data dir of ours while its VFS is not ours (DESIGN section 3).
 base::Status check_opened(void* db);

@@ -54,7 +54,7 @@ class ShimConnection final : public Connection {
   const std::shared_ptr<WriterQueue> queue;  // shared with the other connections of the database
   sqlite3_file* const lower;
   ExecutorMark* const mark;
-  sqlite3* db = nullptr;             // SQLITE_FCNTL_PDB
+  std::atomic<sqlite3*> db{nullptr};  // SQLITE_FCNTL_PDB; other connections look for theirs (connection_table.h)
   base::Micros busy_timeout = 0;     // of our busy handler
 
   unsigned read_locks = 0;           // bit i: READ(i) held shared

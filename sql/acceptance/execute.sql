@@ -26,3 +26,9 @@ SELECT hql_execute('PRAGMA synchronous = OFF');
 SELECT hql_execute('SELECT hql_stop()');
 SELECT hql_execute('DELETE FROM t; DELETE FROM t');
 SELECT hql_execute('DELETE FROM t WHERE id = ?');
+.open :memory:
+ATTACH 'file:app.db?vfs=hiqlite' AS attached;
+BEGIN;
+INSERT INTO attached.t(name) VALUES ('open');
+SELECT hql_execute_opts('{"db":"app.db"}', 'DELETE FROM t');
+ROLLBACK;

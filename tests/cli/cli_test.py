@@ -199,6 +199,9 @@ def rebuilt_database(workspace):
         server.run("status", "--wait", "healthy")
         server.execute("CREATE TABLE t(x)")
         server.execute("INSERT INTO t VALUES (1)")
+        refused = run("rebuild", "-c", server.config, "hiqlite.db", code=6)
+        assert "HQL_OWNED" in refused.stderr and f"pid {server.process.pid}," in refused.stderr, refused
+        assert server.run("exec", "--json", "SELECT x FROM t").stdout == '[{"x":1}]\n'
         server.stop()
         assert "HQL_NOT_FOUND" in run("rebuild", "-c", server.config, "nothing.db", code=1).stderr
         done = run("rebuild", "-c", server.config, "hiqlite.db")

@@ -6,7 +6,7 @@ HQL_BUILD_DIR, HQL_SANITIZE ('' | address | thread), HQL_SANITIZER_RUNTIME (what
 import os
 import subprocess
 
-BUILD_DIR = os.environ["HQL_BUILD_DIR"]
+BUILD_DIR = os.path.abspath(os.environ["HQL_BUILD_DIR"])
 LIB_DIR = os.path.join(BUILD_DIR, "lib")
 BIN_DIR = os.path.join(BUILD_DIR, "bin")
 SANITIZE = os.environ.get("HQL_SANITIZE", "")

@@ -208,6 +208,20 @@ TEST(ShimOpen, PlainOpenOfAManagedName_IsRefused) {
   EXPECT_EQ(reads.open_code(), SQLITE_OK);
 }
 
+TEST(ShimOpen, NamedVfsWithoutUri_IsRefusedUnlessItIsTheDefault) {
+  World world;
+  const int no_uri = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  Db named("named.db", no_uri, "hiqlite");
+  EXPECT_EQ(named.open_code() & 0xff, SQLITE_ERROR);
+  EXPECT_TRUE(mentions("SQLITE_OPEN_URI")) << base::to_string(vfs::last_error());
+  Db memory(":memory:", no_uri, "hiqlite");
+  EXPECT_EQ(memory.open_code(), SQLITE_OK);
+  ASSERT_TRUE(vfs::set_default_vfs(true));
+  Db inherits("./inherits.db", no_uri);
+  EXPECT_EQ(inherits.open_code(), SQLITE_OK);
+  ASSERT_TRUE(vfs::set_default_vfs(false));
+}
+
 TEST(ShimOpen, StoppedNode_ConnectionsGetAClearError) {
   World world;
   Db db("app.db");

@@ -142,6 +142,26 @@ TEST(ShimRefusal, TwoManagedDatabases_SecondWriterIsRefused) {
   EXPECT_EQ(db.rows("SELECT count(*) FROM two.t"), "1");
 }
 
+// Without sqlite3_db_name(): SQLite before 3.39.
+TEST(ShimRefusal, TwoAttachedDatabases_SecondWriterIsRefused) {
+  World world;
+  for (const char* name : {"one.db", "two.db"}) {
+    Db db(name);
+    ASSERT_EQ(db.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  }
+  Db db(":memory:");
+  Db other("one.db");
+  ASSERT_EQ(db.exec("ATTACH 'file:one.db?vfs=hiqlite' AS one; ATTACH 'file:two.db?vfs=hiqlite' AS two"), SQLITE_OK);
+  ASSERT_EQ(db.exec("BEGIN; INSERT INTO two.t VALUES (1)"), SQLITE_OK);
+  EXPECT_TRUE(vfs::writes_to(db.get(), "two.db"));
+  EXPECT_FALSE(vfs::writes_to(db.get(), "one.db"));
+  EXPECT_FALSE(vfs::writes_to(other.get(), "two.db"));
+  EXPECT_EQ(other.exec("INSERT INTO t VALUES (1)"), SQLITE_OK) << "another connection's transaction";
+  EXPECT_EQ(db.exec("INSERT INTO one.t VALUES (1)"), code(SQLITE_ERROR, Code::kRefused));
+  EXPECT_EQ(db.exec("COMMIT"), SQLITE_OK);
+  EXPECT_FALSE(vfs::writes_to(db.get(), "two.db"));
+}
+
 TEST(ShimRefusal, ManagedAndAnotherWalDatabase_AreRefusedInBothOrders) {
   World world;
   Db db("app.db");
