@@ -3,7 +3,9 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "vfs/fork.h"
 #include "vfs/last_error.h"
@@ -15,6 +17,19 @@ namespace vfs {
 namespace {
 
 thread_local ExecutorMark* executor_mark = nullptr;
+
+struct Resolved {
+  std::string path;
+  OpenRequest request;
+};
+thread_local std::optional<Resolved> last_resolved;
+
+base::Result<OpenRequest> request_of(const char* filename) {
+  const std::optional<Resolved> resolved = std::exchange(last_resolved, std::nullopt);
+  HQL_ASSIGN(request, parse_open_request(filename));
+  if (!request.ours && resolved && filename != nullptr && resolved->path == filename) return resolved->request;
+  return request;
+}
 
 // A file opened through the lower VFS, which knows how to close one file of an inode without dropping the locks of another.
 class LowerFile {
@@ -129,9 +144,11 @@ ExecutorScope::ExecutorScope(ExecutorMark* mark) {
 }
 ExecutorScope::~ExecutorScope() { executor_mark = nullptr; }
 
+void note_resolved(std::string path, OpenRequest request) { last_resolved = {std::move(path), std::move(request)}; }
+
 int open_main_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags) {
   file->pMethods = nullptr;
-  auto request = parse_open_request(filename);
+  auto request = request_of(filename);
   if (!request) return report(nullptr, request.error());
   auto [node, name] = filename != nullptr ? node_of_path(filename) : std::pair<std::shared_ptr<BoundNode>, std::string>{};
   if (!node) {

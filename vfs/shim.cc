@@ -90,6 +90,7 @@ int x_full_pathname(sqlite3_vfs* self, const char* name, int size, char* out) no
     if (path.size() + 1 > static_cast<std::size_t>(size))
       return report(nullptr, base::make_error(base::Code::kConfig, "data_dir is too long: " + (*node)->binding().data_dir));
     std::memcpy(out, path.c_str(), path.size() + 1);
+    note_resolved(path, std::move(*request));
     return SQLITE_OK;
   });
 }

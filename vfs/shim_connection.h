@@ -12,6 +12,7 @@
 #include "vfs/capture.h"
 #include "vfs/connection_table.h"
 #include "vfs/database.h"
+#include "vfs/names.h"
 #include "vfs/shim.h"
 #include "vfs/writer_queue.h"
 
@@ -101,6 +102,9 @@ ShimConnection* connection_of(sqlite3_file* file);
 ShimConnection* connection_of(sqlite3* db, const char* schema);
 
 const sqlite3_io_methods* main_file_methods();
+// xFullPathname has made `path` of a name that asked for `request`; open_main_file(path) may follow on this thread. Where SQLite does not read
+// names as URIs, `path` comes without its parameters.
+void note_resolved(std::string path, OpenRequest request);
 // open_file.cc. `file` gets methods only on SQLITE_OK. A main file that is not managed is the lower VFS's own object, untouched.
 int open_main_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags);
 int open_wal_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags, ShimConnection& connection);

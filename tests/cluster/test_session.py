@@ -94,6 +94,31 @@ except sqlite3.Error as error:
     assert not literal, literal
 
 
+def literal_name_creates_under_the_default_vfs(workspace):
+    """A driver without URIs, in a SQLite that does not read names as URIs either (SQLITE_CONFIG_URI off, as some drivers build it)."""
+    program = r"""
+import ctypes, sys
+lib = ctypes.CDLL("libsqlite3.so.0")
+assert lib.sqlite3_config(17, 0) == 0  # SQLITE_CONFIG_URI, before anything initializes SQLite
+import sqlite3
+db = sqlite3.connect(":memory:")
+db.enable_load_extension(True)
+db.load_extension(sys.argv[1])
+try:
+    sqlite3.connect("file:app.db?vfs=hiqlite")
+except sqlite3.Error as error:
+    print("refused")
+db.execute("SELECT hql_start(), hql_default_vfs(1)").fetchall()
+app = sqlite3.connect("file:app.db?vfs=hiqlite&page_size=8192", isolation_level=None)
+app.execute("CREATE TABLE t(x)")
+app.execute("INSERT INTO t VALUES (7)")
+print(app.execute("SELECT json_extract(hql_status(), '$.managed')").fetchone()[0], app.execute("PRAGMA page_size").fetchone()[0])
+print(sqlite3.connect("file:app.db?vfs=hiqlite").execute("SELECT x FROM t").fetchall())
+"""
+    done = subprocess.run(["/usr/bin/python3", "-c", program, EXTENSION], capture_output=True, text=True, env=host_environment(), cwd=workspace.path)
+    assert done.stdout.splitlines() == ["refused", "app.db 8192", "[(7,)]"], (done.stdout, done.stderr)
+
+
 def failed_request_leaves_nothing(workspace):
     """OR FAIL and RAISE(FAIL) keep what was done before the failure: no log entry would name that request, and it could be done twice."""
     program = r"""
@@ -122,4 +147,5 @@ print(db.execute("SELECT hql_execute_returning('SELECT id FROM t')").fetchone()[
 
 
 if __name__ == "__main__":
-    main(shell_session, plain_reader_beside, literal_name_is_never_a_plain_file, failed_request_leaves_nothing)
+    main(shell_session, plain_reader_beside, literal_name_is_never_a_plain_file, literal_name_creates_under_the_default_vfs,
+         failed_request_leaves_nothing)
