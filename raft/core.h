@@ -32,7 +32,7 @@ const char* to_string(Role role);
 struct HardState {
   Term term;
   Member voted_for;  // {} = nobody in `term`
-  Index commit;      // a hint: the log may know less after a crash, never more than was committed
+  Index commit;      // a hint: committed, and durable when it was given to be written; the log may know less after a crash
   auto operator<=>(const HardState&) const = default;
 };
 base::Bytes encode(const HardState& state);
@@ -166,7 +166,8 @@ class Core {
   // Leader only: a joint change to these voters and learners. Leaves the joint state by itself.
   // Refused: kNotLeader, kMisuse (a change is in progress, no committed entry of the own term, or an unknown learner to promote).
   base::Result<LogId> change_configuration(std::vector<MemberInfo> voters, std::vector<MemberInfo> learners);
-  // Leader only. `to` = {} lets the core choose the best caught-up voter. kNotLeader, kNotFound, kMisuse (a transfer is running).
+  // Leader only. `to` = {} lets the core choose the best caught-up voter. kNotLeader, kNotFound (also when it
+  // does not answer: nothing is proposed while a transfer runs), kMisuse (a transfer is running).
   base::Status transfer(Member to);
   // Campaign now (bootstrap of a single node; tests).
   void campaign();

@@ -36,8 +36,10 @@ Ready Core::State::take_ready() {
   if (log.has_unstable() || hard_changed) {
     PersistJob job;
     job.sequence = ++sequence;
-    hard.commit = commit;
-    if (hard_changed || hard_handed.commit.value + kCommitHintEvery <= commit.value) {
+    // Not what this very job writes: when power fails in the middle of it, the log may keep the hard state alone (wal/replay.h, salvage), and
+    // would have the old entries under those numbers committed. What is durable is below every truncation on its way.
+    hard.commit = std::min(commit, log.durable());
+    if (hard_changed || hard_handed.commit.value + kCommitHintEvery <= hard.commit.value) {
       job.hard = hard_handed = hard;
       hard_jobs.emplace_back(sequence, hard);
     }

@@ -55,6 +55,12 @@ void Cluster::crash(Node& node) {
   node.owed.reset();
 }
 
+void Cluster::tear(Node& node, std::size_t jobs) {
+  for (std::size_t i = 0; i < jobs && i < node.jobs.size(); ++i)
+    if (node.jobs[i].hard) node.disk.hard = *node.jobs[i].hard;
+  crash(node);
+}
+
 void Cluster::send(Node& node, raft::Message message) {
   if (on_send) on_send(node, message);
   network.push_back(std::move(message));

@@ -57,6 +57,9 @@ class Cluster {
   [[nodiscard]] Node& at(Member member) { return nodes.at(member); }
   void start(Node& node);
   void crash(Node& node);
+  // Power fails while the next `jobs` persist jobs are being written together: nothing of them stays but, in the log's second copy, the
+  // newest hard state of theirs (wal/replay.h, salvage). Then the crash.
+  void tear(Node& node, std::size_t jobs);
   // Takes everything the core has to say; jobs of fast disks are completed. True if there was something.
   bool drain(Node& node);
   void drain_all();

@@ -189,7 +189,7 @@ class Schedule {
   }
 
   void crash(Node& node) {
-    cluster_.crash(node);
+    cluster_.tear(node, random_.chance(1, 2) ? 1 + random_.below(3) : 0);
     commits_.erase(node.member);
     installing_.erase(node.member);
   }

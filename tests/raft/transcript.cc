@@ -13,6 +13,7 @@
 //   slow N | fast N | persist N [count]     disk: jobs wait | complete at once | complete some
 //   deliver [N>M] [count]                   all until quiet, or only those of one link (count: so many of them)
 //   drop [N>M] | cut N>M ... | isolate N | heal | down N M | up N M | crash N | restart N
+//   tear N                                  crash while all waiting jobs are written: of them only the hard state is left
 //   trace on|off                            print every message when it is delivered or lost
 //   quiet on|off                            commands print nothing
 //   status [N] | log N | peers N | network
@@ -373,8 +374,8 @@ class Transcript {
       core(words).peer_down(parse_member(words.plain.at(2)));
     else if (command == "up")
       core(words).peer_up(parse_member(words.plain.at(2)));
-    else if (command == "crash") {
-      cluster_.crash(node(words));
+    else if (command == "crash" || command == "tear") {
+      command == "tear" ? cluster_.tear(node(words), node(words).jobs.size()) : cluster_.crash(node(words));
       shown_.erase(parse_member(words.plain.at(1)));
     } else if (command == "restart") {
       node(words).no_payloads = true;
