@@ -314,8 +314,9 @@ void Core::State::handle(const Message& message, const Heartbeat& beat) {
   heartbeat_quorum_age = beat.quorum_age;
   heartbeat_durable = beat.durable;
   heartbeat_tick = now;
-  // At most what we acknowledged to this leader, so it is in our log and equal.
-  commit_to(std::min(beat.commit, log.last().index));
+  // At most what we acknowledged to this leader. It remembers that beyond a restart in which damage may have changed our log (R12): only what
+  // an append has shown to be equal since then counts.
+  commit_to(std::min({beat.commit, std::max(commit, leader_match), log.last().index}));
   send(message.from, HeartbeatReply{.round = beat.round, .match = known_match(), .disk_stalled = disk_stalled});
 }
 
