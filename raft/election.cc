@@ -231,6 +231,11 @@ base::Status Core::State::transfer(Member to) {
                                                          : "no other voter answers at the moment, so none can lead");
   }
   if (!known) return base::make_error(base::Code::kNotFound, "no such voter to lead");
+  // While a transfer runs nothing is proposed: it is not begun for one that is not there.
+  const Progress* chosen = progress_of(to);
+  if (!chosen || !heard_lately(*chosen))
+    return base::make_error(base::Code::kNotFound, "node " + std::to_string(to.id.value) +
+                                                       " does not answer at the moment, so it cannot lead");
   transfer_to = to;
   transfer_started = now;
   transfer_ordered = false;
