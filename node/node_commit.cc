@@ -22,7 +22,12 @@ constexpr Micros kAskAgain = 500 * base::kMillisecond;
 
 // Committed and durable here (R8), in order. The origin learns its outcome before any page is touched.
 void NodeImpl::on_committed(base::Entry entry) {
-  if (entry.id.index <= ledger_.at().index || stopped()) return;
+  if (stopped()) return;
+  if (entry.id.index <= ledger_.at().index) {
+    // Decided before damage took it from the log (R12), and here again: only who the members were is not known any more.
+    if (entry.kind == base::EntryKind::kConfig) configuration_committed(entry);
+    return;
+  }
   if (entry.id.term > ledger_.at().term) {
     origins_.reached_term(entry.id.term);
     forwards_->reached_term(entry.id.term);
@@ -185,7 +190,8 @@ void NodeImpl::expire_waiters() {
     it = transfers_.erase(it);
     done(base::make_error(Code::kTimeout, "leadership did not move in time"));
   }
-  // Whether it can be was answered to the first question; now there may be no leader just then.
+  // Whether it can be was answered to the first question; now there may be no leader just then, or the target is gone: the leader refuses
+  // then, and goes on serving.
   for (const base::NodeId to : transfers_again) static_cast<void>(ask_transfer(to, 0).has_value());
   // Asking may let the log move on and end other waiters: the tables are looked up anew for each.
   std::vector<std::uint64_t> tokens;

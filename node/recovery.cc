@@ -184,7 +184,17 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
   if (opened.damage) {
     restored.may_vote = false;
     restored.vote_floor = opened.damage->last_known[0];
+    // What the log holds may be what a truncation had removed that is lost with the damage: a hint from behind it says nothing of these
+    // entries. The leader tells the commit again.
+    restored.hard.commit = {};
   }
+  // How far the log is committed when `id` is: with damage only if it still holds that very entry.
+  const auto committed_with = [&restored, last, damaged = opened.damage.has_value()](LogId id) {
+    const Index floor = restored.floor.index;
+    if (!damaged) return std::min(id.index, last);
+    if (id.index <= floor || id.index > last) return floor;
+    return restored.entries[id.index.value - floor.value - 1].id == id ? id.index : floor;
+  };
 
   Scanner scanner(meta, images);
   scanner.fetch = [&opened](LogId id) -> base::SharedBytes {
@@ -192,16 +202,19 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
     return entries && !entries->empty() ? entries->front().payload : nullptr;
   };
   const Index from = meta.catalogue.at.index;
-  HQL_TRY(scan(*opened.log, from, last, [&scanner](const Entry& entry) { scanner.each(entry); }));
+  const Index at_catalogue = committed_with(meta.catalogue.at);
+  if (at_catalogue == from) {  // else what follows in the log is not what followed the catalogue
+    HQL_TRY(scan(*opened.log, from, last, [&scanner](const Entry& entry) { scanner.each(entry); }));
+  }
 
   // A database contains committed transactions only (R8): its position says more about the commit than the hint in the hard state may.
-  Index committed = std::max(from, std::min(restored.hard.commit, last));
+  Index committed = std::max(at_catalogue, std::min(restored.hard.commit, last));
   Catalogue start = meta.catalogue;
   for (auto& [id, seen] : scanner.seen()) {
     const bool in_catalogue = id.value <= from.value;
     if (!seen.has_files && !in_catalogue) continue;  // its CreateDatabase entry makes it
     // Files with a base are those of a committed creation, also when they cannot be opened.
-    if (seen.has_files) committed = std::max(committed, std::min(seen.base.index, last));
+    if (seen.has_files) committed = std::max(committed, committed_with(seen.base));
     OpenedDatabase database;
     database.database = seen.database;
     if (!seen.has_files) {
@@ -220,11 +233,12 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
         };
       auto image = beyond ? beyond_log(seen.base.index, last)
                           : images.open(seen.database.name, id, seen.database.page_size, seen.candidates, may_be_ahead);
-      last = std::max(last, scanner.ledger().at().index);
+      if (!opened.damage) last = std::max(last, scanner.ledger().at().index);  // one was adopted
       if (image) {
         database.applied = (*image)->status().applied;
         database.image = std::move(*image);
-        committed = std::max(committed, std::min(database.applied.index, last));
+        // A position found by its digest: an entry that was removed can have made the same content as the one that replaced it.
+        if (!opened.damage) committed = std::max(committed, std::min(database.applied.index, last));
       } else if (is_ahead && ahead.policy == AheadPolicy::kRebuild && !log.floor.index) {
         // The log has everything from the beginning, and what it has lost comes from the leader.
         HQL_TRY(images.set_aside(seen.database.name, ahead.aside_suffix));
