@@ -20,7 +20,8 @@ constexpr std::uint64_t kCheckpointBytes = std::uint64_t{4}
                                            << 20;  // WAL bytes between two checkpoints (SQLite's own 1000 pages)
 constexpr Micros kSealIdle = 300 * base::kMillisecond;
 constexpr Micros kSyncIdle = base::kSecond;
-constexpr Micros kFillPause = 3;  // zero-filling rests this many times as long as it worked
+constexpr Micros kFillPause = 3;                  // zero-filling rests this many times as long as it worked
+constexpr Micros kSpaceRetry = base::kSecond;     // how often a full log asks the disk for space
 constexpr Micros kRoundMax = 60 * base::kSecond;  // a round waits so long for the applier
 
 }  // namespace
@@ -66,8 +67,11 @@ void NodeImpl::maintain() {
 
 void NodeImpl::prepare_segments() {
   const std::uint64_t bytes = data_dir_.opened.log->bytes() + driver_->appended_bytes() / config_.wal_size;
-  if (preparing_ || bytes == prepared_for_) return;
+  // A full log waits for this alone when nobody writes: nobody may, as long as it is full.
+  const bool again = data_dir_.opened.log->full() && now() - prepared_at_ >= kSpaceRetry;
+  if (preparing_ || (bytes == prepared_for_ && !again)) return;
   preparing_ = true;
+  prepared_at_ = now();
   prepared_for_ = bytes;
   parts_.maintenance->post([this] { prepare_slice(); });
 }
@@ -82,7 +86,7 @@ void NodeImpl::prepare_slice() {
     parts_.maintenance->post_at(now() + kFillPause * took, [this] { prepare_slice(); });
     return;
   }
-  // A failure (no space) is seen by the log itself, which then refuses; it is tried again as the log grows.
+  // A failure (no space) is seen by the log itself, which then refuses; it is tried again as the log grows, and while it is full.
   parts_.loop->post([this] { preparing_ = false; });
 }
 

@@ -19,6 +19,7 @@ using base::NodeId;
 using base::Status;
 
 constexpr base::Micros kMemberCheck = 300 * base::kMillisecond;
+constexpr base::Micros kFullRetry = 500 * base::kMillisecond;  // a full disk is asked again for the first entry
 constexpr std::size_t kEarlyForwardsMax = 4096;
 
 }  // namespace
@@ -249,36 +250,53 @@ void NodeImpl::take_first(const Bootstrap::Actions::First& first) {
     if (const auto decoded = raft::decode_hard_state(known)) hard = *decoded;
   if (hard.term < base::Term{1}) hard.term = base::Term{1};
   hard.commit = {};
-  write_meta([this, entry, hard] {
-    driver_->with_log(
-        [entry, hard](wal::Log& log) {
-          wal::Append append;
-          append.hard_state = raft::encode(hard);
-          append.entries.push_back(entry);
-          return log.append_batch({std::move(append)});
-        },
-        [this, entry, hard](Status status) {
-          if (stopped()) return;
-          if (!status) {
-            fail_node(status.error());
-            return;
-          }
-          raft::Restored restored;
-          restored.hard = hard;
-          restored.entries.push_back(entry);
-          restored.sizes.push_back(entry.payload->size());
-          configurations_.clear();
-          if (auto configuration = raft::decode_configuration(*entry.payload))
-            configurations_.emplace_back(Index{1}, std::move(*configuration));
-          const bool alone = configurations_.back().second.voters.size() == 1;
-          make_core(std::move(restored));
-          bootstrap_->first_durable();
-          if (alone) driver_->core().campaign();
-          run_bootstrap();
-          driver_->pump();
-          role_changed();
-        });
-  });
+  write_meta([this, entry, hard] { write_first(entry, hard); });
+}
+
+void NodeImpl::write_first(const base::Entry& entry, const raft::HardState& hard) {
+  driver_->with_log(
+      [entry, hard](wal::Log& log) {
+        wal::Append append;
+        append.hard_state = raft::encode(hard);
+        append.entries.push_back(entry);
+        return log.append_batch({std::move(append)});
+      },
+      [this, entry, hard](Status status) {
+        if (stopped()) return;
+        if (!status && status.error().code == Code::kFull) {
+          // Nothing was remembered, and nobody was told.
+          parts_.loop->post_at(now() + kFullRetry, [this, entry, hard] {
+            if (!stopped()) write_first(entry, hard);
+          });
+          return;
+        }
+        if (!status) {
+          fail_node(status.error());
+          return;
+        }
+        raft::Restored restored;
+        restored.hard = hard;
+        restored.entries.push_back(entry);
+        restored.sizes.push_back(entry.payload->size());
+        limit_votes(restored);
+        configurations_.clear();
+        if (auto configuration = raft::decode_configuration(*entry.payload))
+          configurations_.emplace_back(Index{1}, std::move(*configuration));
+        const bool alone = configurations_.back().second.voters.size() == 1;
+        make_core(std::move(restored));
+        bootstrap_->first_durable();
+        if (alone) driver_->core().campaign();
+        run_bootstrap();
+        driver_->pump();
+        role_changed();
+      });
+}
+
+// R12, for a core whose log begins anew: what damage has taken counts for its votes.
+void NodeImpl::limit_votes(raft::Restored& restored) const {
+  if (!data_dir_.opened.damage) return;
+  restored.may_vote = false;
+  restored.vote_floor = data_dir_.opened.damage->last_known[0];
 }
 
 // An empty log that follows the cluster: its leader makes this node a learner, then a voter.
@@ -287,10 +305,7 @@ void NodeImpl::join() {
   if (const base::Bytes& known = data_dir_.opened.groups[0].hard_state; !known.empty())
     if (const auto decoded = raft::decode_hard_state(known)) restored.hard = *decoded;
   restored.hard.commit = {};
-  if (data_dir_.opened.damage) {
-    restored.may_vote = false;
-    restored.vote_floor = data_dir_.opened.damage->last_known[0];
-  }
+  limit_votes(restored);
   make_core(std::move(restored));
   events_.add("bootstrap", "joining cluster " + base::hex16(cluster_id(bootstrap_->joining())));
   driver_->pump();

@@ -270,6 +270,11 @@ Status NodeImpl::transfer_here(base::NodeId to) {
     for (const raft::MemberInfo& info : driver_->core().status().configuration.voters)
       if (info.member.id == to) member = info.member;
     if (!member) return base::make_error(Code::kNotFound, "node " + std::to_string(to.value) + " is not a voter");
+    // A core that has just begun to lead has not had the time to miss anybody.
+    const auto peer = peers_.find(to);
+    if (member != self_ && (peer == peers_.end() || peer->second.member != member))
+      return base::make_error(Code::kNotFound,
+                              "node " + std::to_string(to.value) + " does not answer at the moment, so it cannot lead");
   }
   HQL_TRY(driver_->core().transfer(member));
   events_.add("leader", "handing leadership over");

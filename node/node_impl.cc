@@ -99,6 +99,9 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
     HQL_TRY(form_alone());
     holds_entry = true;
   }
+  // R12: a log of which damage has left nothing is not an empty one. Its node belongs, and follows, and is no voter before its log is as long again.
+  if (data_dir_.opened.damage && data_dir_.opened.damage->last_known[0].index > Index{} && meta_.cluster)
+    holds_entry = true;
   if (!holds_entry) meta_.cluster = {};  // a vote, a promise or an intention is not membership (DESIGN 6.2)
 
   Bootstrap::Options boot;

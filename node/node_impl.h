@@ -199,6 +199,8 @@ class NodeImpl final : public Node {
   void on_superseded(const Peer& peer, const Frame& frame);
   void run_bootstrap();
   void take_first(const Bootstrap::Actions::First& first);
+  void write_first(const base::Entry& entry, const raft::HardState& hard);
+  void limit_votes(raft::Restored& restored) const;
   void join();
   void check_joined();
   void check_members();
@@ -297,6 +299,7 @@ class NodeImpl final : public Node {
   bool sealed_ = true;
   bool preparing_ = false;
   std::uint64_t prepared_for_ = UINT64_MAX;
+  base::Micros prepared_at_ = 0;
 
   // Any thread.
   std::atomic<std::uint64_t> commit_index_{0};

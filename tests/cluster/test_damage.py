@@ -11,6 +11,7 @@ from harness import Cluster, main, read_plain, wait_until  # noqa: E402
 
 FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
 ROWS = 40
+FIRST = "first"  # which batch: the one with the first entry, so that nothing of the log can be read
 
 
 def ids(server):
@@ -40,6 +41,17 @@ def batches(server):
     return out
 
 
+def first_batch(server):
+    """(file, offset, length) of the very first batch, which holds the first entry."""
+    segment = None
+    for line in server.run("dump").stdout.splitlines():
+        if line.startswith("segment "):
+            segment = line.split()[1]
+        elif found := re.match(r"  offset=(\d+) batch .* length=(\d+) ", line):
+            return segment, int(found[1]), int(found[2])
+    raise AssertionError("the log holds no batch")
+
+
 def flip(path, offset, count=64):
     with open(path, "r+b") as file:
         file.seek(offset)
@@ -52,7 +64,7 @@ def damaged(server, which):
     """Flips bytes inside the records of a batch of the stopped node; returns file and offset of that batch."""
     found = batches(server)
     assert len(found) > 20, found
-    segment, offset, length = found[which]
+    segment, offset, length = first_batch(server) if which == FIRST else found[which]
     assert server.run("verify").returncode == 0
     flip(segment, offset + 96 + (length - 96) // 2, 8)
     return segment, offset
@@ -97,6 +109,15 @@ def middle_of_the_log(workspace):
 
 def damaged_node_is_not_half_of_a_quorum(workspace):
     """With one node down, the damaged one must not help to elect a leader that misses what it forgot (R12: no vote below its old end)."""
+    no_vote_below_the_old_end(workspace, -9)  # what is left of it is shorter than the log of the one that is behind
+
+
+def emptied_node_is_not_half_of_a_quorum(workspace):
+    """The same when nothing is left of its log: it is not an empty node, which could be handed the first entry and begin anew."""
+    no_vote_below_the_old_end(workspace, FIRST)
+
+
+def no_vote_below_the_old_end(workspace, which):
     cluster = formed(workspace)
     try:
         leader = cluster.leader()
@@ -106,7 +127,7 @@ def damaged_node_is_not_half_of_a_quorum(workspace):
             leader.execute(f"INSERT INTO t VALUES ({number}, randomblob(300))")
         leader.kill()
         victim.stop()
-        segment, offset = damaged(victim, -9)  # what is left of it is shorter than the log of the one that is behind
+        segment, offset = damaged(victim, which)
         victim.start()
         behind.start()
         wait_until(lambda: all(s and len([m for m in s["members"] if m["reachable"]]) == 2 for s in (victim.status(), behind.status())),
@@ -182,4 +203,5 @@ def unreadable_log_is_set_aside(workspace):
 
 
 if __name__ == "__main__":
-    main(middle_of_the_log, damaged_node_is_not_half_of_a_quorum, wiped_after_damage, unreadable_log_is_set_aside)
+    main(middle_of_the_log, damaged_node_is_not_half_of_a_quorum, emptied_node_is_not_half_of_a_quorum, wiped_after_damage,
+         unreadable_log_is_set_aside)

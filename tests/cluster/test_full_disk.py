@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import STEADY, Cluster, main, read_plain, wait_until  # noqa: E402
@@ -13,6 +14,7 @@ from hosts import SKIPPED, Python, Refused  # noqa: E402
 SMALL = STEADY + 'wal_size = "256KiB"\n'
 SIZE = "8m"
 ROUNDS = 3
+IDLE = 4.0  # seconds; seals and sync points come after at most one
 
 
 class SmallDisk:
@@ -92,6 +94,42 @@ def embedded_node(workspace):
         disk.unmount()
 
 
+def idle_while_full(workspace):
+    """Nobody writes for longer than the log needs to come to rest (its seal, its sync point), then there is space: it is noticed by itself."""
+    disk = SmallDisk(os.path.join(workspace.path, "disk"))
+    host = None
+    try:
+        host = Python(workspace.path, errors=os.path.join(workspace.path, "host.err"))
+        data = os.path.join(disk.path, "data")
+        host.ask("SELECT hql_start(?)", json.dumps({"data_dir": data, "wal_size": "256KiB"}))
+        host.open("app", "file:app.db?vfs=hiqlite&timeout_ms=2000")
+        host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", on="app")
+        host.ask("INSERT INTO t VALUES (1, 0), (2, zeroblob(600000))", on="app")
+        host.ask("PRAGMA wal_checkpoint", on="app")  # the -wal is long by now, and written from its beginning again: only the log needs room
+
+        def state():
+            return host.ask("SELECT json_extract(hql_status(), '$.state')")[0][0]
+
+        def says_full():
+            try:
+                host.ask("UPDATE t SET v = v + 1 WHERE id = 1", on="app")
+            except Refused as refused:
+                assert "full" in refused.text, refused
+            return state() == "disk_full"
+        disk.fill()
+        wait_until(says_full, "the node to say that its disk is full")
+        began = time.monotonic()
+        wait_until(lambda: state() == "disk_full" and time.monotonic() - began > IDLE, "an idle while")
+        disk.free()
+        wait_until(lambda: state() == "healthy", "the node to notice that there is space")
+        host.ask("UPDATE t SET v = v + 1 WHERE id = 1", on="app")
+        assert host.end() == 0
+    finally:
+        if host is not None:
+            host.kill()
+        disk.unmount()
+
+
 def follower_of_three(workspace):
     """The others go on without it; it says disk_full; with space it catches up without a restart, also when it was killed meanwhile."""
     cluster = Cluster(workspace, 3, SMALL)
@@ -157,4 +195,4 @@ def skip_without_mount():
 
 if __name__ == "__main__":
     skip_without_mount()
-    main(embedded_node, follower_of_three)
+    main(embedded_node, idle_while_full, follower_of_three)

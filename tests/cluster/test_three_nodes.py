@@ -1,11 +1,12 @@
 """Three `hiqlite serve` processes (issue: seen working 2 to 6): replicate, fail over, come back, lose nothing."""
 import os
 import signal
+import subprocess
 import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import STEADY, Cluster, Reader, main, read_plain, scaled, wait_until  # noqa: E402
+from harness import BIN, PATIENCE, STEADY, Cluster, Reader, host_environment, main, read_plain, scaled, wait_until  # noqa: E402
 
 FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
 
@@ -192,5 +193,34 @@ def wiped_node_returns(workspace):
         cluster.kill()
 
 
+def transfer_to_a_dead_node(workspace):
+    """It is refused with a reason, long before the caller's deadline, and writes go on all the while."""
+    cluster = Cluster(workspace, 3, FAST).start()
+    try:
+        cluster.wait_healthy()
+        leader = cluster.leader()
+        leader.execute("CREATE TABLE t(id INTEGER PRIMARY KEY)")
+        dead, other = cluster.followers()
+        dead.kill()
+        for asked in (leader, other):
+            wait_until(lambda: (s := asked.status()) and not any(m["reachable"] for m in s["members"] if m["id"] == dead.node_id),
+                       "the dead node to be missed")
+        term, count = leader.status()["term"], 0
+        for asked in (leader, other):
+            refused = subprocess.run([BIN, "shell", "-c", asked.config], input=f"SELECT hql_transfer_leader({dead.node_id});", text=True,
+                                     capture_output=True, env=host_environment(), timeout=4 * PATIENCE)
+            assert refused.returncode != 0 and "HQL_NOT_FOUND" in refused.stderr, refused
+            assert f"node {dead.node_id} does not answer" in refused.stderr, refused
+            count += 1
+            leader.execute(f"INSERT INTO t VALUES ({count})")
+        assert cluster.leader() is leader and leader.status()["term"] == term
+        dead.start()
+        cluster.wait_healthy()
+        cluster.wait_equal()
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+
 if __name__ == "__main__":
-    main(replicates_everywhere, leader_killed_in_a_loop, all_killed_at_once, paused_follower_catches_up, wiped_node_returns)
+    main(replicates_everywhere, leader_killed_in_a_loop, all_killed_at_once, paused_follower_catches_up, wiped_node_returns, transfer_to_a_dead_node)

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "wal/format.h"
+
 namespace {
 
 using base::kSecond;
@@ -271,6 +273,132 @@ TEST(ThreeNodes, TransferLeader_OrderThatIsLost_IsAskedAgain) {
   }
 }
 
+// A dead voter cannot lead: whoever asks hears so, and nobody else notices.
+TEST(ThreeNodes, TransferLeader_ToADeadNode_IsRefusedAndWritesGoOn) {
+  for (const bool asked_on_the_leader : {true, false}) {
+    SCOPED_TRACE(asked_on_the_leader ? "asked on the leader" : "asked on the third node");
+    Cluster cluster({.seed = 85});
+    make_healthy(cluster);
+    const NodeId from = cluster.leader();
+    const NodeId dead{1 + from.value % 3};
+    const NodeId third{1 + dead.value % 3};
+    cluster.stop(dead, Cluster::Stop::kKill);
+    cluster.run_for(5 * kSecond);
+    ASSERT_EQ(cluster.leader(), from);
+    node::Node& asked = *cluster.node(asked_on_the_leader ? from : third);
+    const base::Micros deadline = asked.now() + 600 * kSecond;
+    std::optional<base::Result<NodeId>> moved;
+    asked.transfer_leader(dead, deadline, [&](base::Result<NodeId> r) { moved = r; });
+    for (int i = 0; i < 50; ++i) cluster.write(from, 5 * kSecond);
+    settle(cluster);
+    EXPECT_EQ(cluster.count(OpState::kAcked), 50u) << cluster.dump();
+    ASSERT_TRUE(cluster.run_until([&] { return moved.has_value(); }, 300 * kSecond)) << cluster.dump();
+    ASSERT_FALSE(moved->has_value());
+    EXPECT_EQ(moved->error().code, base::Code::kNotFound);
+    EXPECT_NE(moved->error().message.find("node " + std::to_string(dead.value) + " does not answer"), std::string::npos)
+        << moved->error().message;
+    EXPECT_EQ(cluster.leader(), from);
+  }
+}
+
+// The new leader was elected because the old one is gone, and has not yet waited for an answer of it.
+TEST(ThreeNodes, TransferLeader_BackToTheOneThatDied_IsRefusedAtOnce) {
+  Cluster cluster({.seed = 89});
+  make_healthy(cluster);
+  const NodeId dead = cluster.leader();
+  cluster.stop(dead, Cluster::Stop::kKill);
+  ASSERT_TRUE(cluster.run_until([&] { return static_cast<bool>(cluster.leader()); }, 20 * kSecond)) << cluster.dump();
+  const NodeId leader = cluster.leader();
+  ASSERT_NE(leader, dead);
+  std::optional<base::Result<NodeId>> moved;
+  cluster.node(leader)->transfer_leader(dead, cluster.node(leader)->now() + 60 * kSecond,
+                                        [&](base::Result<NodeId> r) { moved = r; });
+  const auto op = cluster.write(leader, kSecond / 10);
+  settle(cluster);
+  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  ASSERT_TRUE(moved.has_value());
+  EXPECT_EQ(moved->error().code, base::Code::kNotFound);
+}
+
+// It dies when the order is out already: the leader gives the order up, and does not give another to a node that is not there.
+TEST(ThreeNodes, TransferLeader_TargetDiesMeanwhile_WritesGoOn) {
+  Cluster cluster({.seed = 86});
+  make_healthy(cluster);
+  const NodeId from = cluster.leader();
+  const NodeId dead{1 + from.value % 3};
+  cluster.network().partition({dead}, {from, NodeId{1 + dead.value % 3}});
+  node::Node& leader = *cluster.node(from);
+  leader.transfer_leader(dead, leader.now() + 60 * kSecond, [](const base::Result<NodeId>&) {});
+  cluster.stop(dead, Cluster::Stop::kKill);
+  cluster.run_for(5 * kSecond);
+  ASSERT_EQ(cluster.leader(), from);
+  for (int i = 0; i < 50; ++i) {  // for longer than any election timeout
+    const auto op = cluster.write(from, kSecond / 10);
+    cluster.run_for(kSecond / 5);
+    EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  }
+}
+
+// R12: the first batch of a log is damaged, so that nothing of it can be read. Its node is not an empty one that may be handed a first entry
+// and then vote for whoever asks: the others' acknowledged entries would be gone.
+TEST(ThreeNodes, LogThatDamageHasEmptied_IsNotHalfOfAQuorum) {
+  Cluster cluster({.seed = 87});
+  make_healthy(cluster);
+  const NodeId leader = cluster.leader();
+  const NodeId victim{1 + leader.value % 3};
+  const NodeId behind{1 + victim.value % 3};
+  for (int i = 0; i < 5; ++i) cluster.write(leader, 5 * kSecond);
+  settle(cluster);
+  check(cluster);
+  cluster.stop(behind, Cluster::Stop::kKill);
+  for (int i = 0; i < 10; ++i) cluster.write(leader, 10 * kSecond);  // acknowledged by leader and victim alone
+  settle(cluster);
+  ASSERT_EQ(cluster.count(OpState::kAcked), 15u) << cluster.dump();
+  ASSERT_TRUE(cluster.stop_cleanly(victim));
+  cluster.stop(leader, Cluster::Stop::kKill);
+
+  std::string first;  // segment
+  for (const std::string& path : cluster.disk(victim).paths())
+    if (path.find("/log/") != std::string::npos && path.ends_with(".seg") && (first.empty() || path < first))
+      first = path;
+  ASSERT_TRUE(cluster.disk(victim).rot(first, wal::kDataStart + 20));
+  cluster.start(victim);
+  cluster.start(behind);
+  cluster.run_for(20 * kSecond);
+  ASSERT_TRUE(cluster.up(victim)) << cluster.start_error(victim);
+  EXPECT_NE(cluster.node(victim)->status().last_error.find("damaged"), std::string::npos) << cluster.dump();
+  EXPECT_FALSE(cluster.leader()) << cluster.dump();
+  EXPECT_EQ(cluster.invariants().breach(), "");
+  make_healthy(cluster);
+  ASSERT_TRUE(cluster.run_until([&] { return level(cluster); }, 30 * kSecond)) << cluster.dump();
+  check(cluster);
+  // It is whole again, knows its members, and may lead.
+  std::optional<base::Result<NodeId>> moved;
+  cluster.node(behind)->transfer_leader(victim, cluster.node(behind)->now() + 20 * kSecond,
+                                        [&](base::Result<NodeId> r) { moved = r; });
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.leader() == victim; }, 30 * kSecond)) << cluster.dump();
+  const auto op = cluster.write(victim, 10 * kSecond);
+  settle(cluster);
+  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  EXPECT_EQ(cluster.node(victim)->status().members.size(), 3u);
+  check(cluster);
+}
+
+// The disk has no room for the very first entry: the node waits for space, as with every other.
+TEST(ThreeNodes, DiskFullAtTheFirstEntry_WaitsForSpace) {
+  for (const bool batch : {true, false}) {
+    SCOPED_TRACE(batch ? "the batch" : "the rest of the disk");
+    Cluster cluster({.seed = 88});
+    cluster.start(kOne);
+    cluster.start(kTwo);
+    cluster.run_for(5 * kSecond);
+    cluster.disk(kTwo).fail_next(sim::DiskOp::kWrite, batch ? 3 : 1, base::Code::kFull, "/log/");
+    cluster.start(kThree);
+    make_healthy(cluster);
+    check(cluster);
+  }
+}
+
 TEST(ThreeNodes, Barrier_OnAFollowerIsAppliedThere) {
   Cluster cluster({.seed = 81});
   make_healthy(cluster);
@@ -324,9 +452,11 @@ TEST(ThreeNodes, DropThatIsAskedAgain_SparesTheNextDatabaseOfTheName) {
   cluster.write(third, 5 * kSecond);
   settle(cluster);
   std::optional<base::Status> dropped;
-  cluster.node(asker)->drop_database(sim::kDatabase, cluster.node(asker)->now() + 20 * kSecond, [&](base::Status s) { dropped = s; });
+  cluster.node(asker)->drop_database(sim::kDatabase, cluster.node(asker)->now() + 20 * kSecond,
+                                     [&](base::Status s) { dropped = s; });
   cluster.network().block(leader, asker);  // one way: what it asks arrives
-  ASSERT_TRUE(cluster.run_until([&] { return !cluster.node(leader)->database_id(sim::kDatabase); }, 10 * kSecond)) << cluster.dump();
+  ASSERT_TRUE(cluster.run_until([&] { return !cluster.node(leader)->database_id(sim::kDatabase); }, 10 * kSecond))
+      << cluster.dump();
   const auto kept = cluster.write(third, 5 * kSecond);
   ASSERT_TRUE(cluster.run_until([&] { return cluster.op(kept) == OpState::kAcked; }, 10 * kSecond)) << cluster.dump();
   EXPECT_FALSE(dropped.has_value());
@@ -337,7 +467,8 @@ TEST(ThreeNodes, DropThatIsAskedAgain_SparesTheNextDatabaseOfTheName) {
   settle(cluster);
   ASSERT_TRUE(cluster.node(leader)->database_id(sim::kDatabase).has_value()) << "the next database of the name is gone";
   const auto has_it = [&](NodeId id) {
-    return cluster.node(id)->database_id(sim::kDatabase) && cluster.image(id)->operations() == std::vector<std::uint64_t>{kept};
+    return cluster.node(id)->database_id(sim::kDatabase) &&
+           cluster.image(id)->operations() == std::vector<std::uint64_t>{kept};
   };
   for (const NodeId id : cluster.ids())
     EXPECT_TRUE(cluster.run_until([&] { return has_it(id); }, 10 * kSecond)) << cluster.dump();

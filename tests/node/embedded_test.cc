@@ -156,6 +156,30 @@ TEST(Embedded, DiskFull_RefusesWritesUntilSpaceReturns) {
   EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
 }
 
+// Nobody writes while the disk is full: the log asks for space by itself.
+TEST(Embedded, DiskFullAndIdle_WritesGoOnWhenSpaceReturns) {
+  Cluster cluster({.seed = 9, .nodes = 1, .wal_size = 64 << 10});
+  make_healthy(cluster);
+  cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  cluster.run_for(3 * kSecond);
+  // Room for the database, and none for a segment of the log.
+  cluster.disk(kOne).set_capacity(cluster.disk(kOne).used_bytes() + (60 << 10));
+  for (int i = 0; i < 400 && cluster.node(kOne)->status().state != "disk_full"; ++i) {
+    cluster.write(kOne, 2 * kSecond);
+    settle(cluster);
+  }
+  ASSERT_EQ(cluster.node(kOne)->status().state, "disk_full") << cluster.dump();
+  cluster.run_for(30 * kSecond);
+  ASSERT_EQ(cluster.node(kOne)->status().state, "disk_full") << cluster.dump();
+  cluster.disk(kOne).set_capacity(UINT64_MAX);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.healthy(kOne); }, 10 * kSecond)) << cluster.dump();
+  const auto op = cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
+}
+
 TEST(Embedded, Compact_DropsTheLogBelowTheBases) {
   Cluster cluster({.seed = 7, .nodes = 1, .wal_size = 64 << 10});
   make_healthy(cluster);
