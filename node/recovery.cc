@@ -190,10 +190,10 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
   }
   // How far the log is committed when `id` is: with damage only if it still holds that very entry.
   const auto committed_with = [&restored, last, damaged = opened.damage.has_value()](LogId id) {
-    const Index floor = restored.floor.index;
+    const Index begin = restored.floor.index;
     if (!damaged) return std::min(id.index, last);
-    if (id.index <= floor || id.index > last) return floor;
-    return restored.entries[id.index.value - floor.value - 1].id == id ? id.index : floor;
+    if (id.index <= begin || id.index > last) return begin;
+    return restored.entries[id.index.value - begin.value - 1].id == id ? id.index : begin;
   };
 
   Scanner scanner(meta, images);

@@ -130,7 +130,8 @@ def no_vote_below_the_old_end(workspace, which):
         segment, offset = damaged(victim, which)
         victim.start()
         behind.start()
-        wait_until(lambda: all(s and len([m for m in s["members"] if m["reachable"]]) == 2 for s in (victim.status(), behind.status())),
+        # The one that is behind tells: the other may not know any more who the members are.
+        wait_until(lambda: victim.status() and (s := behind.status()) and len([m for m in s["members"] if m["reachable"]]) == 2,
                    "the two nodes to see each other")
         term = max(server.status()["term"] for server in (victim, behind))
         # Several elections of the one that is behind pass: it stays without a majority, however often it asks.
