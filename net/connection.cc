@@ -454,6 +454,7 @@ void Connection::on_write_done(int status) {
     if (state_ == State::kLingering) return close();
     return break_off(base::Code::kIo, "connection to " + remote_ + ": " + uv_strerror(status));
   }
+  last_drained_ = now();
   written(in_flight_);
   in_flight_ = 0;
   if (queue_.empty()) return shut_down();

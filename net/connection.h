@@ -90,6 +90,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] bool authenticated() const { return state_ == State::kAuthenticated || state_ == State::kOpen; }
   [[nodiscard]] base::Micros begun_at() const { return begun_at_; }
   [[nodiscard]] base::Micros last_received() const { return last_received_; }
+  // When the peer last made room in a kernel's buffer that was full. What the kernel takes while it has room proves nothing.
+  [[nodiscard]] base::Micros last_drained() const { return last_drained_; }
   // "127.0.0.1:4711", for reports about a peer that has not said who it is.
   [[nodiscard]] const std::string& remote() const { return remote_; }
 
@@ -150,6 +152,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool reading_ = false;
   base::Micros begun_at_ = 0;
   base::Micros last_received_ = 0;
+  base::Micros last_drained_ = 0;
   std::string remote_;
 
   uv_tcp_t tcp_{};

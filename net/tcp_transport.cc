@@ -214,8 +214,8 @@ void TcpTransport::Impl::on_incoming(int status) {
 void TcpTransport::Impl::tick() {
   if (stopped_) return;
   const base::Micros time = now();
-  if (tick_at_ != 0 && time > tick_at_ + kPingTime) resumed_at_ = time;
-  tick_at_ = time + kTickTime;
+  if (tick_at_ != 0 && time > tick_at_ + ping_time()) resumed_at_ = time;
+  tick_at_ = time + tick_time();
   const std::weak_ptr<Impl> weak = weak_from_this();
   lane_.post_at(tick_at_, [weak] {
     if (const auto impl = weak.lock()) impl->tick();
@@ -236,15 +236,15 @@ void TcpTransport::Impl::check_silence(Peer& peer, base::Micros time) {
       return break_session(
           peer, base::make_error(base::Code::kIo, node_text(peer.address.id) + " does not finish the handshake"));
     }
-    const base::Micros silence = time - std::max(channel->last_received(), resumed_at_);
+    const base::Micros silence = time - std::max({channel->last_received(), channel->last_drained(), resumed_at_});
     const bool probed = peer.probe_began != 0 && channel->channel() == base::Channel::kControl;
     if (probed && channel->last_received() > peer.probe_began) peer.probe_began = 0;
     const bool no_answer =
         probed && peer.probe_began != 0 && time > std::max(peer.probe_began, resumed_at_) + kProbeTime;
-    if (silence > kDeadTime || no_answer) {
+    if (silence > options_.dead_time || no_answer) {
       return break_session(peer, base::make_error(base::Code::kIo, node_text(peer.address.id) + " does not answer"));
     }
-    if (silence >= kPingTime) channel->ping();
+    if (silence >= ping_time()) channel->ping();
   }
 }
 

@@ -6,8 +6,9 @@
 // from the same process replaces an older session whose end has not been noticed. on_up comes when both channels are
 // accepted, on_down when either breaks, and both connections then go. A session of another process (boot nonce) with
 // the id of a peer that is up is refused, and the older is asked for a sign of life: one that stays silent for
-// kProbeTime is dropped, and the newcomer's next attempt succeeds. A peer that sends nothing for kDeadTime, although
-// it is asked every kPingTime, counts as gone.
+// kProbeTime is dropped, and the newcomer's next attempt succeeds. A peer that sends nothing for TransportOptions::dead_time,
+// although it is asked five times meanwhile, counts as gone; but not while it takes a frame that has filled the kernel's buffer, however
+// slowly: what it would answer to waits behind that frame.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +39,7 @@ struct TransportOptions {
   // every handshake.
   std::function<base::Bytes()> cluster_tag;
   std::uint16_t version = kWireVersion;
+  base::Micros dead_time = 10 * base::kSecond;
   // Every error that an operator should see, once until the peer is up again: on the loop lane. May be empty;
   // last_error() keeps the newest in any case.
   std::function<void(const base::Error&)> on_error;

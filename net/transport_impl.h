@@ -27,9 +27,6 @@ inline constexpr base::Micros kDialDelayMin = 50 * base::kMillisecond;
 inline constexpr base::Micros kDialDelayMax = 2 * base::kSecond;
 inline constexpr base::Micros kStableTime = base::kSecond;  // a session that lived this long starts the back-off anew
 inline constexpr base::Micros kHandshakeTime = 5 * base::kSecond;  // for both channels of a session
-inline constexpr base::Micros kTickTime = 500 * base::kMillisecond;
-inline constexpr base::Micros kPingTime = 2 * base::kSecond;
-inline constexpr base::Micros kDeadTime = 10 * base::kSecond;
 inline constexpr base::Micros kProbeTime = base::kSecond;
 inline constexpr base::Micros kReportAgainTime = 60 * base::kSecond;  // for strangers, who are never "up again"
 inline constexpr std::size_t kGreetingMax = 64;  // accepted connections that have proved nothing; the oldest gives way
@@ -87,6 +84,8 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   void end_of_turn();
   void on_incoming(int status);
   void tick();
+  [[nodiscard]] base::Micros tick_time() const { return options_.dead_time / 20; }
+  [[nodiscard]] base::Micros ping_time() const { return options_.dead_time / 5; }
   void check_silence(Peer& peer, base::Micros time);
   base::Result<Digest> tag_digest();
   Identity identity() const;

@@ -136,6 +136,7 @@ struct NodeSpec {
   std::uint64_t boot_nonce = 0;  // 0: one that differs from every other node's
   std::string cluster_tag = "cluster";
   std::uint16_t version = net::kWireVersion;
+  base::Micros dead_time = 10 * base::kSecond;
 };
 
 // One process, as the transport sees it.
@@ -153,6 +154,7 @@ class Node {
     options.secret_raft = spec.secret;
     options.cluster_tag = [tag = spec.cluster_tag] { return base::copy_of(base::view_of(tag)); };
     options.version = spec.version;
+    options.dead_time = spec.dead_time;
     options.on_error = [this](const base::Error& error) { recorder.on_error(error); };
     auto transport = net::TcpTransport::listen(*lane_, options);
     EXPECT_TRUE(transport) << (transport ? "" : base::to_string(transport.error()));

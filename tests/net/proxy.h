@@ -79,7 +79,11 @@ class RawClient {
 class TestServer {
  public:
   using Serve = std::function<void(int fd, int number)>;
-  explicit TestServer(Serve serve) : serve_(std::move(serve)), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  // `receive_buffer`: bytes that the kernel keeps of each connection; 0: as it likes.
+  explicit TestServer(Serve serve, int receive_buffer = 0)
+      : serve_(std::move(serve)), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    if (receive_buffer != 0)
+      EXPECT_EQ(::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer), 0);
     sockaddr_in any{};
     any.sin_family = AF_INET;
     any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -139,10 +143,10 @@ class Proxy {
   enum class Direction { kToTarget, kToClient };
   // `offset`: how many bytes of this connection went in this direction before.
   using Hook = std::function<bool(Direction direction, int connection, std::size_t offset, base::Bytes& bytes)>;
-  Proxy(std::string target, Hook hook)
+  Proxy(std::string target, Hook hook, int receive_buffer = 0)
       : target_(std::move(target)),
         hook_(std::move(hook)),
-        server_([this](int fd, int number) { serve(fd, number); }) {}
+        server_([this](int fd, int number) { serve(fd, number); }, receive_buffer) {}
   [[nodiscard]] const std::string& address() const { return server_.address(); }
 
  private:

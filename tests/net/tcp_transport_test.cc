@@ -340,6 +340,88 @@ TEST(TcpTransport, SameIdTwice_ASilentOlderGivesWay) {
   EXPECT_NE(two.recorder.ups()[0].boot_nonce, two.recorder.ups()[1].boot_nonce);
 }
 
+// Two nodes whose connections pass through a proxy: node 1 dials node 2.
+void join_through(Node& one, Node& two, const Proxy& proxy) {
+  one.start();
+  two.start();
+  two.set_peers({one.as_peer()});
+  one.set_peers({two.as_peer_at(proxy.address())});
+  ASSERT_TRUE(one.recorder.wait_events(1));
+  ASSERT_TRUE(two.recorder.wait_events(1));
+}
+
+// The link needs twice the dead time for one frame, and nothing comes back on its connection: the peer sees bytes and asks nothing, and
+// what it would answer to waits behind the frame.
+TEST(TcpTransport, FrameThatTakesLongerThanTheDeadTime_Arrives) {
+  constexpr base::Micros kDead = 2 * base::kSecond;
+  constexpr std::size_t kSize = std::size_t{16} << 20;
+  base::Mutex mutex;
+  base::CondVar over;  // never told: a link has no end to wait for
+  const auto slow = [&](Proxy::Direction direction, int, std::size_t offset, base::Bytes&) {
+    if (direction == Proxy::Direction::kToClient) return true;
+    static thread_local const base::Micros begun = now();  // a thread per connection and direction
+    const base::Micros due = begun + static_cast<base::Micros>(static_cast<double>(offset) / kSize * 2 * kDead);
+    const base::MutexLock lock(mutex);
+    while (now() < due) over.wait_until(mutex, due);
+    return true;
+  };
+  Node one({.id = 1, .dead_time = kDead});
+  Node two({.id = 2, .dead_time = kDead});
+  const Proxy proxy(two.transport().address(), slow, 64 << 10);
+  join_through(one, two, proxy);
+  const base::SharedBytes large = base::share(pattern(kSize, 3));
+  ASSERT_TRUE(one.send_bytes(2, Channel::kData, large));
+  ASSERT_TRUE(two.recorder.wait_frames(1));
+  EXPECT_TRUE(two.recorder.frames()[0].bytes == *large);
+  EXPECT_EQ(one.recorder.events(), std::vector<std::string>{"up 2"});
+  EXPECT_EQ(two.recorder.events(), std::vector<std::string>{"up 1"});
+}
+
+// Its kernel, or the one in between, takes what is sent; it says nothing. Sending proves nothing about a peer.
+TEST(TcpTransport, PeerThatOnlyTakesBytes_IsGoneAfterTheDeadTime) {
+  std::atomic<bool> swallow{false};
+  Node one({.id = 1, .dead_time = base::kSecond});
+  Node two({.id = 2});
+  const Proxy proxy(two.transport().address(), [&](Proxy::Direction, int, std::size_t, base::Bytes& bytes) {
+    if (swallow) bytes.clear();
+    return true;
+  });
+  join_through(one, two, proxy);
+  swallow = true;
+  const std::function<void()> beat = [&] {
+    if (!one.transport().is_up(base::NodeId(2))) return;
+    for (const Channel channel : {Channel::kControl, Channel::kData})
+      one.transport().send(base::NodeId(2), channel, base::share(base::Bytes(100)));
+    one.lane().post_at(now() + 20 * base::kMillisecond, beat);
+  };
+  one.lane().post(beat);
+  EXPECT_TRUE(one.recorder.wait_event("down 2"));
+  EXPECT_TRUE(one.recorder.wait_error(Code::kIo, "does not answer"));
+}
+
+// The buffers are full and stay so.
+TEST(TcpTransport, PeerThatTakesNoByteOfAFrame_IsGoneAfterTheDeadTime) {
+  std::promise<void> end;
+  const std::shared_future<void> ended = end.get_future().share();
+  std::atomic<bool> hold{false};
+  Node one({.id = 1, .dead_time = base::kSecond});
+  Node two({.id = 2});
+  const Proxy proxy(
+      two.transport().address(),
+      [&](Proxy::Direction, int, std::size_t, base::Bytes&) {
+        if (hold) ended.wait();
+        return true;
+      },
+      64 << 10);
+  join_through(one, two, proxy);
+  hold = true;
+  EXPECT_TRUE(one.send_bytes(2, Channel::kData, base::share(base::Bytes(std::size_t{32} << 20))));
+  EXPECT_TRUE(one.recorder.wait_event("down 2"));
+  EXPECT_TRUE(one.recorder.wait_error(Code::kIo, "does not answer"));
+  hold = false;
+  end.set_value();
+}
+
 TEST(TcpTransport, HostNames_AreLookedUp) {
   Node one({.id = 1, .secret = ""});
   Node two({.id = 2, .secret = "", .listen = "localhost:0"});
