@@ -64,6 +64,8 @@ void Forwards::on_reply(const ForwardReply& reply) {
   const auto it = pending_.find(reply.origin.sequence);
   if (it == pending_.end() || it->second.result || it->second.error) return;
   Pending& pending = it->second;
+  // It was absent when that term ended, and has gone to a later leader since: what that one does is the outcome.
+  if (pending.sent && pending.term != reply.term) return;
   switch (reply.verdict) {
     case ForwardVerdict::kDone:
       pending.result = ExecuteReply{reply.body, reply.committed, false};
@@ -76,8 +78,8 @@ void Forwards::on_reply(const ForwardReply& reply) {
       settle(it);
       return;
     case ForwardVerdict::kRefused:
-      // An outcome only from the leader of the very term it was last sent in.
-      if (pending.sent && pending.term == reply.term && !pending.logged) finish(it, reply.error);
+      // Only by whom it was last sent to.
+      if (pending.sent && !pending.logged) finish(it, reply.error);
       return;
     case ForwardVerdict::kNotYours:
       return;

@@ -18,8 +18,8 @@ class ForwardsTest : public ::testing::Test {
     Forwards::Hooks out;
     out.target = [this] { return target_; };
     out.send = [this](base::NodeId, Forward forward) {
-      sent_.push_back(std::move(forward));
-      return true;
+      if (connected_) sent_.push_back(std::move(forward));
+      return connected_;
     };
     out.applied = [] { return base::Index{100}; };
     out.now = [this] { return now_; };
@@ -30,15 +30,17 @@ class ForwardsTest : public ::testing::Test {
     forwards_.begin(1, "app.db", base::Bytes(4), 10 * base::kSecond,
                     [this](base::Result<ExecuteReply> result) { outcome_ = std::move(result); });
   }
-  ForwardReply refusal(std::uint64_t term) const {
-    ForwardReply reply;
-    reply.origin = {kMe, 1, 1};
-    reply.term = base::Term{term};
-    reply.verdict = ForwardVerdict::kRefused;
-    reply.error = base::make_error(base::Code::kBusy, "refused");
-    return reply;
+  static ForwardReply reply(std::uint64_t term, ForwardVerdict verdict) {
+    ForwardReply out;
+    out.origin = {kMe, 1, 1};
+    out.term = base::Term{term};
+    out.verdict = verdict;
+    if (verdict != ForwardVerdict::kDone) out.error = base::make_error(base::Code::kBusy, "refused");
+    return out;
   }
+  static ForwardReply refusal(std::uint64_t term) { return reply(term, ForwardVerdict::kRefused); }
   std::optional<Forwards::Target> target_ = Forwards::Target{base::Term{1}, base::NodeId{2}};
+  bool connected_ = true;
   base::Micros now_ = base::kSecond;
   std::vector<Forward> sent_;
   std::optional<base::Result<ExecuteReply>> outcome_;
@@ -71,6 +73,40 @@ TEST_F(ForwardsTest, RefusalOfAnotherTerm_IsNoOutcome) {
   forwards_.on_reply(refusal(2));
   ASSERT_TRUE(outcome_.has_value());
   EXPECT_EQ(outcome_->error().code, base::Code::kBusy);
+}
+
+// Term 1 ran it and it failed, or changed nothing; that answer was on its way while the log showed the request absent and term 2 got it.
+// What term 2 does with it is the outcome: an answer of term 1 would call "failed" what term 2 commits.
+TEST_F(ForwardsTest, LateAnswerOfAnEarlierTerm_IsNoOutcomeOnceItWentAgain) {
+  for (const ForwardVerdict verdict : {ForwardVerdict::kFailed, ForwardVerdict::kDone}) {
+    SCOPED_TRACE(static_cast<int>(verdict));
+    target_ = Forwards::Target{base::Term{1}, base::NodeId{2}};
+    outcome_.reset();
+    sent_.clear();
+    begin();
+    target_ = Forwards::Target{base::Term{2}, base::NodeId{3}};
+    forwards_.reached_term(base::Term{2});
+    ASSERT_EQ(sent_.size(), 2u);
+    forwards_.on_reply(reply(1, verdict));
+    EXPECT_FALSE(outcome_.has_value());
+    forwards_.on_reply(reply(2, ForwardVerdict::kDone));
+    ASSERT_TRUE(outcome_.has_value());
+    EXPECT_TRUE(*outcome_);
+  }
+}
+
+// Absent, and it did not get to the next leader: it never will when it is answered now.
+TEST_F(ForwardsTest, LateAnswerOfTheOnlyTermItWentTo_IsTheOutcome) {
+  begin();
+  target_ = Forwards::Target{base::Term{2}, base::NodeId{3}};
+  connected_ = false;
+  forwards_.reached_term(base::Term{2});
+  forwards_.on_reply(reply(1, ForwardVerdict::kFailed));
+  ASSERT_TRUE(outcome_.has_value());
+  EXPECT_EQ(outcome_->error().code, base::Code::kBusy);
+  connected_ = true;
+  forwards_.peer_connected(base::NodeId{3});
+  EXPECT_EQ(sent_.size(), 1u);
 }
 
 TEST_F(ForwardsTest, DeadlineAfterItLeft_IsUnknown_BeforeItIsNot) {
