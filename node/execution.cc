@@ -19,6 +19,7 @@ constexpr std::size_t kBatchCountMax = 1024;
 constexpr std::size_t kBatchBytesMax = std::size_t{1} << 20;
 constexpr std::size_t kQueuedBytesMax = std::size_t{64} << 20;  // per database; more is refused, surely not applied
 constexpr base::Micros kRunAgainDelay = 5 * base::kMillisecond;
+constexpr std::size_t kSmallAnswer = 1024;  // not counted: what is known of its request weighs as much
 
 // The batch met somebody else, not an error of its own: the same requests may be run again within the term.
 bool passing(const Error& error) {
@@ -36,6 +37,10 @@ bool passing(const Error& error) {
   }
 }
 
+Error not_run_in_time() {
+  return base::make_error(Code::kTimeout, "the deadline passed before the statement was run; not applied");
+}
+
 }  // namespace
 
 void Execution::activate(base::Term term) {
@@ -47,6 +52,8 @@ void Execution::activate(base::Term term) {
 void Execution::deactivate() {
   term_ = {};
   taken_.clear();
+  kept_.clear();
+  kept_bytes_ = 0;
   creating_.clear();
   unchanged_.clear();
   for (auto& [db, lane] : lanes_) {
@@ -66,7 +73,33 @@ void Execution::answer(const Origin& origin, ForwardReply reply) {
   it->second.answer = std::move(reply);
   const Reply send = it->second.reply;
   const ForwardReply copy = it->second.answer;
+  keep(origin, it->second);
   send(copy);
+}
+
+void Execution::keep(const Origin& origin, Taken& taken) {
+  const std::size_t size = taken.answer.body.size();
+  if (size <= kSmallAnswer) return;
+  taken.kept = ++last_kept_;
+  kept_[taken.kept] = origin;
+  kept_bytes_ += size;
+  while (kept_bytes_ > kAnswerBytesMax) forget_body(taken_.at(kept_.begin()->second));
+}
+
+// What a repeat hears from now on. A committed answer is in the log with its small form, and the origin takes that. One that changed nothing
+// is refused and not run again: the origin may have had it and gone on while its repeat was on the way, and this time it might change
+// something.
+void Execution::forget_body(Taken& taken) {
+  kept_bytes_ -= taken.answer.body.size();
+  kept_.erase(std::exchange(taken.kept, 0));
+  taken.answer.body = {};
+  if (taken.answer.committed != LogId{}) {
+    taken.answer.verdict = ForwardVerdict::kNotYours;
+    return;
+  }
+  taken.answer.verdict = ForwardVerdict::kRefused;
+  taken.answer.error = base::make_error(
+      Code::kBusy, "the leader had no room to keep the rows until they were asked for again; nothing was changed");
 }
 
 void Execution::refuse(const Origin& origin, const Error& why) {
@@ -95,7 +128,10 @@ bool Execution::forget_below(const Origin& origin, std::uint64_t lowest_pending)
   // Also everything of earlier boots of that incarnation: nobody waits for it any more.
   auto it = taken_.lower_bound(Origin{origin.incarnation, 0, 0});
   const Origin end{origin.incarnation, lowest.first, lowest.second};
-  while (it != taken_.end() && it->first < end) it = it->second.answered ? taken_.erase(it) : std::next(it);
+  while (it != taken_.end() && it->first < end) {
+    if (it->second.kept != 0) forget_body(it->second);
+    it = it->second.answered ? taken_.erase(it) : std::next(it);
+  }
   return !(origin < end);
 }
 
@@ -118,7 +154,7 @@ void Execution::take(Forward request, Reply reply) {
     return;
   }
   if (!forget_below(request.origin, request.lowest_pending)) return;
-  taken_[request.origin] = {false, {}, std::move(reply)};
+  taken_[request.origin] = {false, {}, std::move(reply), 0};
   if (const auto may = hooks_.may_take(); !may) {
     refuse(request.origin, may.error());
     return;
@@ -132,9 +168,9 @@ void Execution::take(Forward request, Reply reply) {
 void Execution::enqueue(const std::string& database, Queued queued) {
   const Ledger::Database* found = hooks_.ledger().find(database);
   if (found == nullptr) {
-    const bool first = creating_.count(database) == 0;
-    creating_[database].push_back(std::move(queued));
-    if (first) hooks_.create(database);
+    const auto [creation, first] = creating_.try_emplace(database);
+    creation->second.waiting.push_back(std::move(queued));
+    if (first) ask_create(database);
     return;
   }
   Lane& lane = lanes_[found->id];
@@ -151,12 +187,12 @@ void Execution::enqueue(const std::string& database, Queued queued) {
 void Execution::progressed() {
   if (!term_) return;
   std::vector<std::string> there;
-  for (const auto& [name, waiting] : creating_) {
+  for (const auto& [name, creation] : creating_) {
     const Ledger::Database* found = hooks_.ledger().find(name);
-    if (found != nullptr && hooks_.ready(found->id)) there.push_back(name);
+    if (found != nullptr && (hooks_.ready(found->id) || hooks_.stopped(found->id))) there.push_back(name);
   }
   for (const std::string& name : there) {
-    std::deque<Queued> waiting = std::move(creating_[name]);
+    std::deque<Queued> waiting = std::move(creating_[name].waiting);
     creating_.erase(name);
     for (Queued& queued : waiting) enqueue(name, std::move(queued));
   }
@@ -171,20 +207,39 @@ void Execution::dropped(DatabaseId db) {
   create_again();
   const auto it = lanes_.find(db);
   if (it == lanes_.end()) return;
-  const std::deque<Queued> queue = std::move(it->second.queue);
-  it->second.queue.clear();
-  it->second.queued_bytes = 0;
-  for (const Queued& queued : queue)
-    refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
+  refuse_queue(it->second, base::make_error(Code::kDropped, "the database was dropped"));
   if (!it->second.running) erase(it);
 }
 
-// Dropped before it was ready: who waits for it waits for its next creation.
+void Execution::refuse_queue(Lane& lane, const Error& why) {
+  const std::deque<Queued> queue = std::exchange(lane.queue, {});
+  lane.queued_bytes = 0;
+  for (const Queued& queued : queue) refuse(queued.request.origin, why);
+}
+
+void Execution::ask_create(const std::string& name) {
+  const base::Status status = hooks_.create(name);  // a node alone commits, and comes to progressed(), inside it
+  if (const auto it = creating_.find(name); !status && it != creating_.end()) it->second.refusal = status.error();
+}
+
+// The creation was refused, or it was dropped before it was ready: who waits for it waits for its next creation.
 void Execution::create_again() {
   std::vector<std::string> gone;
-  for (const auto& [name, waiting] : creating_)
+  for (const auto& [name, creation] : creating_)
     if (hooks_.ledger().find(name) == nullptr) gone.push_back(name);
-  for (const std::string& name : gone) hooks_.create(name);
+  for (const std::string& name : gone) ask_create(name);
+}
+
+// Refuses what nobody waits for any more. The deadlines are in no order.
+void Execution::expire(std::deque<Queued>& queue, const Error& why) {
+  const base::Micros now = hooks_.now();
+  const auto waits = [now](const Queued& queued) { return queued.deadline > now; };
+  if (std::all_of(queue.begin(), queue.end(), waits)) return;
+  std::vector<Origin> late;
+  for (const Queued& queued : queue)
+    if (!waits(queued)) late.push_back(queued.request.origin);
+  queue.erase(std::stable_partition(queue.begin(), queue.end(), waits), queue.end());
+  for (const Origin& origin : late) refuse(origin, why);
 }
 
 void Execution::erase(std::map<DatabaseId, Lane>::iterator lane) {
@@ -197,7 +252,12 @@ void Execution::pump(DatabaseId db) {
   if (!term_ || it == lanes_.end() || it->second.running || it->second.queue.empty()) return;
   Lane& lane = it->second;
   const Ledger::Database* database = hooks_.ledger().find(db);
-  if (database == nullptr || !hooks_.ready(db)) return;
+  if (database == nullptr) return;
+  if (const auto why = hooks_.stopped(db)) {
+    refuse_queue(lane, *why);
+    return;
+  }
+  if (!hooks_.ready(db)) return;
   const base::Micros now = hooks_.now();
   std::vector<Queued> batch;
   std::vector<ExecuteRequest> requests;
@@ -209,8 +269,7 @@ void Execution::pump(DatabaseId db) {
     if (!batch.empty() && bytes + size > kBatchBytesMax) break;
     lane.queued_bytes -= size;
     if (next.deadline <= now) {
-      refuse(next.request.origin,
-             base::make_error(Code::kTimeout, "the deadline passed before the statement was run; not applied"));
+      refuse(next.request.origin, not_run_in_time());
     } else {
       bytes += size;
       requests.push_back(next.request);
@@ -302,7 +361,12 @@ void Execution::unchanged(DatabaseId db, std::vector<Queued> batch, BatchResult 
   waiting->requests = std::move(batch);
   waiting->results = std::move(result.results);
   hooks_.read_index([this, waiting](base::Result<base::Index> index) {
-    if (!index || waiting->term != term_) return;  // leadership is gone: the origins retry on absent
+    if (waiting->term != term_) return;  // leadership is gone: the origins retry on absent
+    if (!index) {
+      // Nobody confirmed the leadership in time. Nobody contested it either, so no later term would tell the origins that it is absent.
+      run_unchanged_again(std::move(*waiting), kRunAgainDelay);
+      return;
+    }
     waiting->read = *index;
     unchanged_.push_back(std::move(*waiting));
     settle_unchanged();
@@ -322,15 +386,21 @@ void Execution::settle_unchanged() {
   }
   for (UnchangedBatch& batch : ready) {
     const Ledger::Database* database = hooks_.ledger().find(batch.db);
-    if (database == nullptr) {
-      for (const Queued& queued : batch.requests)
-        refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
-    } else if (database->last.index <= batch.snapshot.index) {
+    if (database != nullptr && database->last.index <= batch.snapshot.index) {
       for (const ExecuteResult& each : batch.results) answer_result(each, {}, batch.snapshot.index);
     } else {
-      run_again(batch.db, std::move(batch.requests), 0);
+      run_unchanged_again(std::move(batch), 0);
     }
   }
+}
+
+void Execution::run_unchanged_again(UnchangedBatch batch, base::Micros delay) {
+  if (hooks_.ledger().find(batch.db) != nullptr) {
+    run_again(batch.db, std::move(batch.requests), delay);
+    return;
+  }
+  for (const Queued& queued : batch.requests)
+    refuse(queued.request.origin, base::make_error(Code::kDropped, "the database was dropped"));
 }
 
 bool Execution::may_propose(DatabaseId db) const {
@@ -339,15 +409,18 @@ bool Execution::may_propose(DatabaseId db) const {
 }
 
 void Execution::tick() {
-  const base::Micros now = hooks_.now();
   if (!term_) return;
-  for (auto& [name, waiting] : creating_) {
-    while (!waiting.empty() && waiting.front().deadline <= now) {
-      refuse(
-          waiting.front().request.origin,
-          base::make_error(Code::kTimeout, "the database could not be created in time; the statement was not applied"));
-      waiting.pop_front();
-    }
+  for (auto it = creating_.begin(); it != creating_.end();) {
+    const std::string why = it->second.refusal ? " (" + it->second.refusal->message + ")" : "";
+    expire(it->second.waiting, base::make_error(Code::kTimeout, "the database could not be created in time" + why +
+                                                                    "; the statement was not applied"));
+    it = it->second.waiting.empty() ? creating_.erase(it) : std::next(it);
+  }
+  create_again();
+  for (auto& [db, lane] : lanes_) {
+    expire(lane.queue, not_run_in_time());
+    lane.queued_bytes = 0;
+    for (const Queued& queued : lane.queue) lane.queued_bytes += queued.request.body.size();
   }
 }
 

@@ -238,7 +238,11 @@ void NodeImpl::ask_create(std::uint64_t token) {
   if (ledger_.find(waiter.create.name) != nullptr) return;
   Asked& asked = waiter.asked;
   if (active_term_) {
-    if (creating_.count(waiter.create.name) != 0 && creating_[waiter.create.name] == active_term_) return;
+    if (creating_.count(waiter.create.name) != 0 && creating_[waiter.create.name] == active_term_) {
+      // Somebody else's proposal of this term is under way, and may become true after this waiter's deadline.
+      if (asked.open == 0) asked.open = 1;
+      return;
+    }
     ++asked.open;
     const pages::CreateDatabase create = waiter.create;
     if (const Status status = propose_create(create, waiter.payload); !status) ask_refused(token, status.error());
@@ -315,12 +319,22 @@ Status NodeImpl::propose_drop(DatabaseId db) {
   return base::ok();
 }
 
-void NodeImpl::create_for_execution(const std::string& name) {
+// Refused (a full disk, leadership on its way elsewhere), it is asked again at every tick while statements wait for it.
+Status NodeImpl::create_for_execution(const std::string& name) {
+  if (!active_term_) return unavailable();
+  if (const auto known = creating_.find(name); known != creating_.end() && known->second == active_term_)
+    return base::ok();
   const pages::CreateDatabase create = empty_database(name, {self_.incarnation, meta_.boot, ++sequence_});
-  if (!active_term_) return;
-  // Refused (a full disk): the statements that wait for it time out on the leader, surely not applied.
-  if (const Status status = propose_create(create, base::share(pages::encode(create))); !status)
-    events_.add("error", "creating " + name + ": " + base::to_string(status.error()));
+  return propose_create(create, base::share(pages::encode(create)));
+}
+
+std::optional<Error> NodeImpl::stopped_here(DatabaseId db) const {
+  if (!apply_->stopped(db)) return std::nullopt;
+  const Ledger::Database* database = ledger_.find(db);
+  return base::make_error(
+      Code::kDiverged,
+      "database " + (database != nullptr ? database->name : "") + " has stopped on the leader, " + node_name(self_.id) +
+          " (hql_status() there says why); not applied; hql_transfer_leader() makes another node lead");
 }
 
 }  // namespace node

@@ -149,7 +149,8 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   execution.now = [this] { return now(); };
   execution.ledger = [this]() -> const Ledger& { return ledger_; };
   execution.ready = [this](base::DatabaseId db) { return apply_->image(db) != nullptr && !apply_->stopped(db); };
-  execution.create = [this](const std::string& name) { create_for_execution(name); };
+  execution.stopped = [this](base::DatabaseId db) { return stopped_here(db); };
+  execution.create = [this](const std::string& name) { return create_for_execution(name); };
   execution.read_index = [this](auto done) { read_index(std::move(done)); };
   execution.may_take = [this] { return may_propose(); };
   execution.after = [this](Micros delay, base::Task task) { parts_.loop->post_at(now() + delay, std::move(task)); };

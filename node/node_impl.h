@@ -83,7 +83,7 @@ class NodeImpl final : public Node {
   // What a waiter asked a leader to propose: asked again until the log shows it, or refused.
   struct Asked {
     base::Micros at = 0;
-    int open = 0;  // requests that may have been taken up
+    int open = 0;                        // requests that may have been taken up
     std::optional<base::Error> refusal;  // the last one
   };
   struct CreateWaiter {
@@ -178,7 +178,8 @@ class NodeImpl final : public Node {
   base::Error overdue(const Asked& asked) const;
   base::Status propose_create(const pages::CreateDatabase& create, base::SharedBytes payload);
   base::Status propose_drop(base::DatabaseId db);
-  void create_for_execution(const std::string& name);
+  base::Status create_for_execution(const std::string& name);
+  [[nodiscard]] std::optional<base::Error> stopped_here(base::DatabaseId db) const;
 
   // node_gate.cc
   void propose(Proposal proposal);

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
+#include "node/first_page.h"
 #include "wal/format.h"
 
 namespace {
@@ -446,6 +446,28 @@ TEST(ThreeNodes, CreateAndDrop_OnAFollower) {
   settle(cluster);
   EXPECT_EQ(cluster.op(again), OpState::kAcked);
   EXPECT_EQ(cluster.image(follower)->operations(), std::vector<std::uint64_t>{again});
+}
+
+// The second asks for nothing of its own: the proposal under way serves it too, and may become true after its deadline.
+TEST(ThreeNodes, TwoCreationsOfOneNameWithoutAQuorum_AreBothUnknown) {
+  Cluster cluster({.seed = 83});
+  make_healthy(cluster);
+  const NodeId leader = cluster.leader();
+  node::Node& node = *cluster.node(leader);
+  for (const NodeId id : cluster.ids())
+    if (id != leader) cluster.network().partition({leader}, {id});
+  std::vector<base::Result<base::DatabaseId>> results;
+  for (std::uint64_t i = 1; i <= 2; ++i)
+    node.create_database(node::empty_database("new.db", {node.self().incarnation, 1, 1000 + i}),
+                         node.now() + 5 * kSecond,
+                         [&](base::Result<base::DatabaseId> created) { results.push_back(std::move(created)); });
+  ASSERT_TRUE(cluster.run_until([&] { return results.size() == 2; }, 10 * kSecond)) << cluster.dump();
+  for (const auto& result : results) {
+    ASSERT_FALSE(result.has_value());
+    EXPECT_EQ(result.error().code, base::Code::kUnknownOutcome) << result.error().message;
+  }
+  cluster.network().heal_all();
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.all_healthy(); }, 30 * kSecond)) << cluster.dump();
 }
 
 // Whoever asks for a drop, and cannot see that it happened, asks again. By then the name may be another database's.
