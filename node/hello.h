@@ -64,7 +64,7 @@ enum class ForwardVerdict : std::uint8_t {
   kDone = 1,      // executed; `committed` is empty when nothing changed
   kFailed = 2,    // the request's own error, after the batch's outcome
   kRefused = 3,   // surely not applied and never will be, by the leader of `term` (R7)
-  kNotYours = 4,  // not the leader of `term`: the log decides
+  kNotYours = 4,  // not the leader of `term`, or committed and its rows are no longer kept: the log decides
 };
 struct ForwardReply {
   base::Origin origin;

@@ -82,8 +82,9 @@ class TestServer {
   // `receive_buffer`: bytes that the kernel keeps of each connection; 0: as it likes.
   explicit TestServer(Serve serve, int receive_buffer = 0)
       : serve_(std::move(serve)), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    if (receive_buffer != 0)
+    if (receive_buffer != 0) {
       EXPECT_EQ(::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer), 0);
+    }
     sockaddr_in any{};
     any.sin_family = AF_INET;
     any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
