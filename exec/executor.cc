@@ -251,6 +251,7 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
     rc = run_->control("COMMIT");
   }
   jobs_ = nullptr;
+  const base::LogId last_commit = vfs::connection_info(db_).last_commit;
   result.changed = proposed_;
   if (rc != SQLITE_OK) {
     const base::Error error = vfs_error(rc);
@@ -266,7 +267,7 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
     close();  // SQLite's view of the file is unknown after such an error; the next batch opens anew
   }
   result.outcome.kind = proposed_ ? vfs::OutcomeKind::kCommitted : vfs::OutcomeKind::kNotApplied;
-  if (proposed_) result.outcome.id = db_ != nullptr ? vfs::connection_info(db_).last_commit : base::LogId{};
+  if (proposed_) result.outcome.id = last_commit;
   for (Job& job : jobs) {
     ExecuteResult one;
     one.origin = job.request.origin;

@@ -247,6 +247,8 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
                                ahead.aside_suffix);
         start = Catalogue();
         continue;
+      } else if (image.error().code == Code::kOwned) {
+        return image.error();  // of the moment: nothing is known about the files, and the next start finds them free
       } else {
         database.error = image.error();
         database.state = is_ahead ? pages::ImageState::kAheadOfLog : state_of(image.error());

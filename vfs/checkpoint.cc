@@ -58,14 +58,31 @@ base::Status DatabaseImpl::checkpoint_now(base::Micros writer_deadline) {
   // base first: afterwards the WAL may be restarted, and what it held is then in the database.
   const auto base = sync_point_now();
   if (!base) return base.error();
-  HQL_ASSIGN(all, backfill(SQLITE_CHECKPOINT_PASSIVE));
-  if (all) return base::ok();
+  const Backfill left = backfill_left();
+  if (left == Backfill::kNothing) return base::ok();
+  if (left == Backfill::kSome) {
+    HQL_ASSIGN(all, backfill(SQLITE_CHECKPOINT_PASSIVE));
+    if (all) return base::ok();
+  }
   // Under load PASSIVE never reaches the end: the rest is done while nobody appends. Without waiting for readers.
   if (!lock_for_maintenance(writer_deadline)) return base::ok();
-  const auto rest = backfill(SQLITE_CHECKPOINT_RESTART);
+  base::Status status = base::ok();
+  if (const auto header = sound_header(); !header && header.error().code == base::Code::kDiverged)
+    status = named(header.error());
+  else if (const auto rest = backfill(SQLITE_CHECKPOINT_RESTART); !rest)
+    status = rest.error();
   unlock_for_maintenance();
-  if (!rest) return rest.error();
-  return base::ok();
+  return status;
+}
+
+// A checkpoint with nothing to do must not begin. SQLite's copies the header, then compares the copy's last frame with the live count of
+// what is backfilled (sqlite3WalCheckpoint, walCheckpoint) and does not look at the header again: a restart of the WAL in between sets the
+// count to 0, and the frames of the new WAL are taken for those of the old one. A local writer's read lock tells it; the applier's are gone
+// by then. While something is left nobody restarts the WAL: only this lane raises the count.
+DatabaseImpl::Backfill DatabaseImpl::backfill_left() const {
+  for (int attempt = 0; attempt < kTornHeaderTriesMax; ++attempt)
+    if (const auto all = index_->all_backfilled()) return *all ? Backfill::kNothing : Backfill::kSome;
+  return Backfill::kUnknown;
 }
 
 // True: every frame is in the database.

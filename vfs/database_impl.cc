@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -129,8 +130,11 @@ base::Status DatabaseImpl::attach(Connection& connection) {
 
 void DatabaseImpl::detach(Connection& connection) {
   unlock_writer(connection);
-  const base::MutexLock lock(mutex_);
-  attached_.erase(&connection);
+  {
+    const base::MutexLock lock(mutex_);
+    attached_.erase(&connection);
+  }
+  let_files_go();
 }
 
 base::Status DatabaseImpl::try_lock_writer(Connection& connection) {
@@ -342,8 +346,31 @@ void DatabaseImpl::drop(std::function<void(base::Status)> done) {
       if (!status && status.error().code != base::Code::kNotFound && removed) removed = named(status.error());
     }
     if (const base::Status synced = params_.env->sync_dir(params_.dir); !synced && removed) removed = named(synced.error());
+    {
+      const base::MutexLock state_lock(mutex_);
+      names_gone_ = true;
+    }
+    let_files_go();
     report<base::Status>(std::move(done), std::move(removed));
   });
+}
+
+// The space of a dropped database comes back when nobody has its files open: the last of the drop, the applier and the connections closes
+// them. Nobody takes WRITER any more, without which the wal-index and the descriptors are not touched.
+void DatabaseImpl::let_files_go() {
+  {
+    const base::MutexLock lock(mutex_);
+    if (!names_gone_ || holder_ != Holder::kNone || !attached_.empty()) return;
+    names_gone_ = false;
+  }
+  {
+    const base::MutexLock lock(sums_mutex_);
+    sums_file_.reset();
+  }
+  index_.reset();
+  if (wal_fd_ >= 0) ::close(std::exchange(wal_fd_, -1));
+  keeper_.release();
+  keeper_.close_descriptors();
 }
 
 void DatabaseImpl::close() {
@@ -358,13 +385,17 @@ void DatabaseImpl::close() {
     clean = state_ == pages::ImageState::kOk && require_synced_log();
   }
   const base::Micros deadline = base::posix_env().now() + kCloseMax;
-  const bool quiet = wait_for_tickets(deadline);
-  if (quiet) {
+  if (!wait_for_tickets(deadline)) {
+    // A lane is still inside a checkpoint or a publication: connection and locks stay until it is out, all else is left to recovery.
+    base::log_warn("database " + params_.name + ": work is still running, so it is closed as after a crash");
+    return;
+  }
+  {
     const base::MutexLock lock(mutex_);
     // Its lane was stopped with the task still queued.
     if (holder_ == Holder::kApplier) hand_over();
   }
-  if (clean && quiet) {
+  if (clean) {
     if (const base::Status status = checkpoint_now(deadline); !status) base::log_warn("database " + params_.name + ": " + status.error().message);
   }
   {
@@ -373,7 +404,7 @@ void DatabaseImpl::close() {
   }
   // Without the keeper's locks the last connection's close is SQLite's own: it checkpoints the rest and removes the WAL. A database that
   // is in doubt keeps its files as they are.
-  if (clean && quiet) keeper_.release();
+  if (clean) keeper_.release();
   connection_.reset();
   keeper_.release();
   keeper_.close_descriptors();

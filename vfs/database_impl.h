@@ -62,6 +62,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
   base::Status wal_restarted(std::uint32_t salt1, std::uint32_t salt2) override;
 
  private:
+  enum class Backfill : std::uint8_t { kNothing, kSome, kUnknown };
   enum class Holder : std::uint8_t { kNone, kConnection, kApplier, kMaintenance };
 
   // A commit that the log has made effective, until the wal-index shows it.
@@ -109,11 +110,13 @@ class DatabaseImpl final : public Database, private InternalHooks {
     params_.loop->post([done = std::move(done), outcome = std::move(outcome)] { done(outcome); });
   }
   base::Error named(base::Error error) const;
+  void let_files_go();
   void set_state(pages::ImageState state, const std::string& why) REQUIRES(mutex_);
 
   // publish.cc; WRITER held
   void run_publish(const Parked& parked);
   base::Status apply(const pages::PublishJob& job);
+  base::Result<WalIndexHeader> sound_header();
   base::Result<WalIndexHeader> writable_header();
   base::Result<WalIndexHeader> start_wal(WalIndexHeader header);
   base::Status patch_page(const pages::Patch& patch, pages::PageNo size_after, base::MutableByteView image);
@@ -129,6 +132,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
   // checkpoint.cc; maintenance lane, close()
   base::Status hold_log(base::Micros deadline);
   base::Status checkpoint_now(base::Micros writer_deadline);
+  Backfill backfill_left() const;
   base::Result<bool> backfill(int mode);
 
   // recovery.cc
@@ -174,6 +178,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
   base::LogId base_ GUARDED_BY(mutex_);
   pages::ImageState state_ GUARDED_BY(mutex_) = pages::ImageState::kOk;
   std::string state_reason_ GUARDED_BY(mutex_);
+  bool names_gone_ GUARDED_BY(mutex_) = false;      // dropped, with its files still open
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool closed_ GUARDED_BY(mutex_) = false;
   bool sync_failed_ GUARDED_BY(mutex_) = false;     // R13: a failed sync is never tried again

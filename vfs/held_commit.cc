@@ -140,10 +140,32 @@ base::Status map_index_of(const ShimConnection& connection, std::uint32_t frame)
                                                " cannot be mapped (SQLite code " + std::to_string(rc) + "); nothing was written");
 }
 
+int write_frame(sqlite3_file* wal, const FrameHeader& header, base::ByteView page, std::int64_t offset) {
+  base::Bytes frame;
+  frame.reserve(header.size() + page.size());
+  frame.insert(frame.end(), header.begin(), header.end());
+  frame.insert(frame.end(), page.begin(), page.end());
+  return wal->pMethods->xWrite(wal, frame.data(), static_cast<int>(frame.size()), offset);
+}
+
 base::Status before_proposal(ShimConnection& connection) {
   if (connection.doomed()) return connection.doom_reason();
   HQL_TRY(check_single_database(connection));
   return map_index_of(connection, connection.capture.held_frame());
+}
+
+// The disk may be full by now: where the commit frame is the first in its place, its page goes there already, behind a header of zeros, which
+// ends the WAL for everybody (walDecodeFrame).
+base::Status make_room(ShimConnection& connection, sqlite3_file* wal, base::ByteView page) {
+  const std::int64_t offset = frame_offset(connection.capture.held_frame(), connection.page_size);
+  sqlite3_int64 size = 0;
+  int rc = wal->pMethods->xFileSize(wal, &size);
+  if (rc == SQLITE_OK && size >= offset + kFrameHeaderSize + connection.page_size) return base::ok();
+  if (rc == SQLITE_OK) rc = write_frame(wal, FrameHeader{}, page, offset);
+  if (rc == SQLITE_OK) return base::ok();
+  return base::make_error((rc & 0xff) == SQLITE_FULL ? base::Code::kFull : base::Code::kIo,
+                          "database " + connection.name + ": its WAL " + connection.path + "-wal cannot grow (SQLite code " +
+                              std::to_string(rc) + "); nothing was written");
 }
 
 Outcome propose(ShimConnection& connection, pages::Tx tx) {
@@ -171,14 +193,6 @@ base::Error outcome_error(const ShimConnection& connection, const Outcome& outco
   return outcome.error;
 }
 
-int write_frame(sqlite3_file* wal, const FrameHeader& header, base::ByteView page, std::int64_t offset) {
-  base::Bytes frame;
-  frame.reserve(header.size() + page.size());
-  frame.insert(frame.end(), header.begin(), header.end());
-  frame.insert(frame.end(), page.begin(), page.end());
-  return wal->pMethods->xWrite(wal, frame.data(), static_cast<int>(frame.size()), offset);
-}
-
 }  // namespace
 
 int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteView page) {
@@ -189,6 +203,7 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
     const int refused = refuse(connection, ready.error());
     return code != 0 ? code : refused;
   }
+  if (auto room = make_room(connection, wal, page); !room) return refuse(connection, room.error());
   auto prepared = make_transaction(connection, wal, page);
   if (!prepared) return refuse(connection, prepared.error());
   if (announces_rechecksum(capture.held_header())) {
@@ -208,11 +223,18 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
   connection.database->commit_allowed(connection, outcome.id, digest_after, size_after, std::move(prepared->changed));
   connection.committed_in_hold = outcome.id;
   connection.last_commit = outcome.id;
+  connection.clear_doom();  // one that came after the outcome is too late
   const std::int64_t offset = frame_offset(capture.held_frame(), connection.page_size);
   const FrameHeader header = capture.held_header();
   capture.committed(prepared->re_encoded);
   connection.wal_header_synced = false;
-  return write_frame(wal, header, page, offset);  // a failure is found and named by check_published()
+  return code_after_commit(connection, write_frame(wal, header, page, offset));
+}
+
+// The text comes from check_published(), once SQLite has given up.
+int code_after_commit(const ShimConnection& connection, int code) {
+  const bool committed = connection.writer == WriterHold::kLeased && connection.capture.committed_frame() != 0;
+  return committed && code != SQLITE_OK ? base::extended_code(base::Code::kCommitted) : code;
 }
 
 void check_published(ShimConnection& connection) {

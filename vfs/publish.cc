@@ -60,11 +60,14 @@ void DatabaseImpl::run_publish(const Parked& parked) {
     status = named(bytes_wrong ? diverged(error.message) : error);
   }
   base::Lane* const loop = params_.loop;
+  bool dropped = false;
   {
     const base::MutexLock lock(mutex_);
+    dropped = state_ == pages::ImageState::kDropped;
     if (!status && status.error().code == base::Code::kDiverged) set_state(pages::ImageState::kDiverged, status.error().message);
     hand_over();
   }
+  if (dropped) let_files_go();
   loop->post_and_help([done = parked.done, status = std::move(status)] { done(status); });
 }
 
@@ -138,7 +141,7 @@ base::Status DatabaseImpl::committed_page(pages::PageNo page, base::MutableByteV
       return base::make_error(base::Code::kNotFound, "page " + std::to_string(page) + " is beyond the end of " + params_.name);
     expected = sums_.at(page);
   }
-  HQL_ASSIGN(header, index_->header());
+  HQL_ASSIGN(header, sound_header());
   HQL_TRY(read_committed(header, page, out));
   if (page == pages::lock_byte_page(params_.page_size) || pages::page_hash(page, out) == expected) return base::ok();
   const base::Error error = diverged("page " + std::to_string(page) + " of " + params_.name + " has other bytes than its hash says");
@@ -153,10 +156,22 @@ base::Status DatabaseImpl::read_committed(const WalIndexHeader& header, pages::P
   return read_exact(keeper_.database_fd(), std::uint64_t{page - 1} * params_.page_size, out, "read a page");
 }
 
+// The live header, WRITER held. More frames backfilled than there are: readers would look past frames for the database's old pages.
+base::Result<WalIndexHeader> DatabaseImpl::sound_header() {
+  HQL_ASSIGN(header, index_->header());
+  const FrameNo done = index_->backfilled();
+  if (done <= header.max_frame) return header;
+  const base::Error error = diverged("the wal-index of " + params_.name + " counts " + std::to_string(done) + " frames as backfilled of " +
+                                     std::to_string(header.max_frame));
+  const base::MutexLock lock(mutex_);
+  set_state(pages::ImageState::kDiverged, error.message);
+  return error;
+}
+
 // The live header, after a restart of the WAL where that is possible: everything in it is in the database, which SQLite synced when it
 // finished the backfill, and nobody reads from it (walRestartLog).
 base::Result<WalIndexHeader> DatabaseImpl::writable_header() {
-  HQL_ASSIGN(header, index_->header());
+  HQL_ASSIGN(header, sound_header());
   if (header.max_frame > 0 && index_->backfilled() == header.max_frame && keeper_.lock_readers_out()) {
     header.max_frame = 0;
     base::store_be32(header.salt, header.salt1() + 1);

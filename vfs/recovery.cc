@@ -19,6 +19,7 @@ namespace {
 constexpr const char* kSums = ".sums";
 constexpr std::size_t kWriteVersionAt = 18;  // page 1: read and write version, 2 = WAL
 constexpr std::size_t kPageSizeAt = 16;
+constexpr int kFirstReadMs = 5000;  // as long as the keeper waits for a plain writer
 
 base::Error io_error(const std::string& what) {
   const base::Code code = errno == ENOSPC || errno == EDQUOT ? base::Code::kFull : base::Code::kIo;
@@ -139,22 +140,26 @@ base::Status DatabaseImpl::create_files(base::LogId id, const pages::CreateDatab
 int DatabaseImpl::shm_mapped() {
   if (keeper_.held()) return SQLITE_OK;
   keeper_status_ = keeper_.acquire(path_);
-  if (keeper_status_) return SQLITE_OK;
-  return keeper_status_.error().code == base::Code::kOwned ? SQLITE_BUSY : SQLITE_IOERR;
+  // Not BUSY: the keeper has waited, and a busy timeout would let it wait again and again.
+  return keeper_status_ ? SQLITE_OK : SQLITE_IOERR;
 }
 
 base::Status DatabaseImpl::open_internal_connection() {
   HQL_ASSIGN(connection, open_internal(path_, *this));
   connection_ = std::move(connection);
-  sqlite3_busy_timeout(connection_.get(), 0);
-  HQL_TRY(execute(connection_.get(), "PRAGMA synchronous=FULL"));
-  HQL_TRY(execute(connection_.get(), "PRAGMA wal_autocheckpoint=0"));
-  // The first read: SQLite opens and, where it must, recovers the WAL; the keeper takes its locks in between.
+  // A plain reader that closes last, after an owner died, holds EXCLUSIVE while it checkpoints and deletes the WAL.
+  sqlite3_busy_timeout(connection_.get(), kFirstReadMs);
+  // The first read, before any pragma that reads by the way. SQLite opens and, where it must, recovers the WAL; the keeper takes its locks in
+  // between.
   const base::Status read = execute(connection_.get(), "PRAGMA schema_version");
+  sqlite3_busy_timeout(connection_.get(), 0);
   if (!keeper_status_) return named(keeper_status_.error());
+  if (!read && (read.error().sqlite_code & 0xff) == SQLITE_BUSY)
+    return named(base::make_error(base::Code::kOwned, "it is locked by another program: end its transaction and start again"));
   if (!read) return named(foreign("SQLite cannot read it (" + read.error().message + ")"));
   if (!keeper_.held()) return named(foreign("it is no longer in WAL mode"));
-  return base::ok();
+  HQL_TRY(execute(connection_.get(), "PRAGMA synchronous=FULL"));
+  return execute(connection_.get(), "PRAGMA wal_autocheckpoint=0");
 }
 
 base::Status DatabaseImpl::open_wal_state() {
@@ -172,6 +177,8 @@ base::Status DatabaseImpl::open_wal_state() {
   // A program that finished a backfill without syncing must not make the next restart of the WAL lose it.
   if (::fsync(keeper_.database_fd()) != 0) return named(io_error("sync " + path_));
   HQL_ASSIGN(header, index_->header());
+  if (header.max_frame == 0) index_->forget_backfill();  // the owner may have died in the middle of a restart, under readers
+  if (index_->backfilled() > header.max_frame) return named(foreign("its wal-index counts more frames as backfilled than it has"));
   const std::uint32_t code = header.page_size_code;
   const std::uint32_t page_size = (code & 0xfe00) + ((code & 1) << 16);
   if (header.max_frame > 0 && page_size != params_.page_size)

@@ -163,6 +163,7 @@ int shm_unlock(ShimConnection& connection, unsigned mask, Range real, int flags)
 
 // A lock that is about to be asked for: a lost write, a stopped node or a fork must be told first.
 int before_lock(ShimConnection& connection) {
+  if (connection.mark == nullptr) connection.queue->used_by_this_thread();  // the executor keeps its transactions to itself
   if (auto usable = connection.usable(); !usable) return report(&connection, usable.error());
   if (!connection.lost_write) return SQLITE_OK;
   connection.lost_write = false;

@@ -46,6 +46,7 @@ base::Status DatabaseImpl::sync_wal() {
 base::Result<base::LogId> DatabaseImpl::sync_point_now() {
   HQL_TRY(require_syncs_ok());
   const base::MutexLock sums_lock(sums_mutex_);
+  if (!sums_file_) return base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped");
   pages::SumsRecord record = sums_file_->record();
   std::vector<std::pair<std::uint32_t, base::Bytes>> blocks;
   {

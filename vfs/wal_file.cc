@@ -100,12 +100,15 @@ int x_read(sqlite3_file* file, void* out, int amount, sqlite3_int64 offset) noex
       }
     }
     sqlite3_file* const lower = lower_of(file);
-    return lower->pMethods->xRead(lower, out, amount, offset);
+    return code_after_commit(connection, lower->pMethods->xRead(lower, out, amount, offset));
   });
 }
 
 int x_write(sqlite3_file* file, const void* data, int amount, sqlite3_int64 offset) noexcept {
-  return boundary(SQLITE_IOERR_NOMEM, [&] { return write_wal(of(file), lower_of(file), data, amount, offset); });
+  return boundary(SQLITE_IOERR_NOMEM, [&] {
+    const int rc = write_wal(of(file), lower_of(file), data, amount, offset);
+    return code_after_commit(of(file), rc);
+  });
 }
 
 // journal_size_limit, by the writer after a commit. SQLite ignores the answer of anybody else.

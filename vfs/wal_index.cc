@@ -147,6 +147,14 @@ base::Result<WalIndexHeader> WalIndex::header() const {
 
 FrameNo WalIndex::backfilled() const { return load32(first_ + kCkptInfo); }
 
+base::Result<bool> WalIndex::all_backfilled() const {
+  // In this order: a restart publishes its header before it sets the count to 0 (walRestartHdr), so that this 0 never meets the old header.
+  const FrameNo done = backfilled();
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  HQL_ASSIGN(live, header());
+  return done >= live.max_frame;
+}
+
 base::Result<FrameNo> WalIndex::find(pages::PageNo page, FrameNo max_frame) {
   if (max_frame == 0) return FrameNo{0};
   for (std::size_t number = region_of(max_frame) + 1; number-- > 0;) {
@@ -220,6 +228,8 @@ void WalIndex::publish(WalIndexHeader header) {
   store_header(first_, header);
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
+
+void WalIndex::forget_backfill() { store32(first_ + kCkptInfo, 0); }
 
 void WalIndex::reset_marks() {
   store32(first_ + kCkptInfo, 0);

@@ -5,7 +5,7 @@
 //   region k, 32 KiB:   0 aPgno u32 * 4096 | 16384 aHash u16 * 8192
 //
 // aPgno[i] is the page of frame zero + i + 1; aHash holds i + 1, open addressing on page * 383. All in host byte order.
-// Whoever holds the database's WRITER uses it, one thread at a time; backfilled() also the maintenance lane.
+// Whoever holds the database's WRITER uses it, one thread at a time; backfilled() and all_backfilled() also the maintenance lane.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +54,8 @@ class WalIndex {
   // The committed state. kCorrupt when the copies differ or the checksum is wrong: while WRITER is held nobody tears it.
   [[nodiscard]] base::Result<WalIndexHeader> header() const;
   [[nodiscard]] FrameNo backfilled() const;
+  // Whether every committed frame is in the database; right also while somebody publishes or restarts the WAL. kCorrupt as header().
+  [[nodiscard]] base::Result<bool> all_backfilled() const;
   // walFindFrame: the last frame at or below `max_frame` that holds `page`; 0 when none does. kIo when a region cannot be mapped.
   base::Result<FrameNo> find(pages::PageNo page, FrameNo max_frame);
   // The page of a frame at or below max_frame.
@@ -69,6 +71,8 @@ class WalIndex {
   void publish(WalIndexHeader header);
   // The rest of walRestartHdr, after publish() of a header with max_frame 0: read marks and backfill count. Readers are locked out.
   void reset_marks();
+  // Of an empty WAL whose restart was cut off before reset_marks(): its first frames would count as backfilled. Readers may be there.
+  void forget_backfill();
 
  private:
   explicit WalIndex(int fd) : fd_(fd) {}

@@ -55,7 +55,16 @@ void WriterQueue::released(Waiter who) {
   reserve_next();
 }
 
+void WriterQueue::used_by_this_thread() {
+  const std::thread::id me = std::this_thread::get_id();
+  std::thread::id first = first_thread_.load();
+  if (first == me || several_threads_.load()) return;
+  if (first == std::thread::id{} && first_thread_.compare_exchange_strong(first, me)) return;
+  if (first != me) several_threads_.store(true);
+}
+
 bool WriterQueue::held_by_this_thread(Waiter who) {
+  if (several_threads_.load()) return false;
   base::MutexLock lock(mutex_);
   return holder_ != nullptr && holder_ != who && holder_thread_ == std::this_thread::get_id();
 }

@@ -3,6 +3,7 @@
 // wait 18 ms instead of 730 ms). The lock itself is the Database's; this is the order of asking. Any thread.
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <thread>
 
@@ -26,7 +27,10 @@ class WriterQueue {
   void took(Waiter who);
   // `who` gave WRITER up, or never had it: wakes the next one.
   void released(Waiter who);
-  // Whether the calling thread itself holds WRITER, by another connection.
+  // The calling thread uses a connection of the database.
+  void used_by_this_thread();
+  // Whether the calling thread itself holds WRITER, by another connection: waiting would be for ever. Only while all connections are used by
+  // one thread: where transactions may move between threads, another one may end what this one began, and it waits as in SQLite.
   bool held_by_this_thread(Waiter who);
   // Sleeps until it is the turn of `who`, at most `timeout`. True: ask now.
   bool wait(Waiter who, base::Micros timeout);
@@ -42,6 +46,8 @@ class WriterQueue {
   bool reserved_for_other(Waiter who) REQUIRES(mutex_);
   void reserve_next() REQUIRES(mutex_);
 
+  std::atomic<std::thread::id> first_thread_{};
+  std::atomic<bool> several_threads_{false};
   base::Mutex mutex_;
   base::CondVar woken_;  // one for all: an entry may be dropped while its thread is about to wake
   Waiter holder_ GUARDED_BY(mutex_) = nullptr;

@@ -83,6 +83,51 @@ TEST(Images, DropAndCreateOfOneName_UnderAnOpenConnection) {
   EXPECT_EQ(fresh.value("PRAGMA integrity_check"), "ok");
 }
 
+struct Descriptors {
+  std::size_t open = 0;
+  std::size_t deleted = 0;  // of files without a name
+};
+Descriptors descriptors() {
+  Descriptors all;
+  std::error_code gone;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+    ++all.open;
+    if (std::filesystem::read_symlink(each.path(), gone).string().ends_with("(deleted)")) ++all.deleted;
+  }
+  return all;
+}
+
+TEST(Images, DroppedDatabases_KeepNoDescriptor) {
+  TempDir dir;
+  Node lanes(dir.path());
+  Source source;
+  const pages::CreateDatabase create = source.create();
+  const auto job = source.transact("CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+  auto images = vfs::Images::make(lanes.params());
+  const std::size_t deleted_before = descriptors().deleted;
+  std::size_t open_after_the_first = 0;
+  for (std::uint64_t round = 0; round < 50; ++round) {
+    auto image = images->create(create, id_at(1 + round * 2));
+    ASSERT_OK(image);
+    pages::PublishJob again = job;
+    again.id = id_at(2 + round * 2);
+    ASSERT_OK(wait_for([&](auto done) { (*image)->publish(again, done); }));
+    vfs::Database* const database = images->find("app.db");
+    FakeConnection connection;
+    ASSERT_OK(database->attach(connection));
+    if (round % 3 == 0) ASSERT_OK(database->try_lock_writer(connection));
+    ASSERT_OK(wait_for([&](auto done) { (*image)->drop(done); }));
+    if (round % 2 == 0) image->reset();
+    EXPECT_GT(descriptors().deleted, deleted_before) << "the connection that has it open still needs them";
+    database->detach(connection);
+    image->reset();
+    EXPECT_EQ(descriptors().deleted, deleted_before);
+    if (round == 0) open_after_the_first = descriptors().open;
+  }
+  EXPECT_EQ(descriptors().open, open_after_the_first);
+  images->close_all();
+}
+
 // Each of the syncs is passed where the design puts it; their effect is the business of the crash tests.
 TEST(Syncs, SyncPointAndNewWal_PassTheSyncOfTheWal) {
   NEEDS_FAULTS();

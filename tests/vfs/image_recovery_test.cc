@@ -1,6 +1,8 @@
 // Crashes and recovery by digest (DESIGN section 7): a killed process, torn unsynced tails, half-written backfills, others who checkpoint or
 // write while the owner is dead.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,6 +10,7 @@
 #include <fstream>
 #include <random>
 
+#include "base/check.h"
 #include "base/fault.h"
 #include "tests/vfs/image_fixture.h"
 
@@ -345,6 +348,63 @@ TEST_F(OwnerDied, WalRestartedSinceBase_TouchedPagesGiveThePosition) {
   base::Index position;
   recover_and_finish(dir.path(), source, jobs, &position);
   EXPECT_EQ(position, jobs[20].id.index);
+}
+
+// A process that holds EXCLUSIVE on the database, as a plain reader that closes last does, for `ms` or until `quit` is closed (-1).
+class Locker {
+ public:
+  Locker(const std::string& path, int ms) {
+    int ready[2];
+    CHECK(::pipe(ready) == 0 && ::pipe(quit_) == 0);
+    child_ = ::fork();
+    if (child_ == 0) {
+      ::close(quit_[1]);
+      const int fd = ::open(path.c_str(), O_RDWR);
+      struct flock lock {};
+      lock.l_type = F_WRLCK;
+      lock.l_whence = SEEK_SET;
+      lock.l_start = 0x40000000;
+      lock.l_len = 512;
+      char byte = ::fcntl(fd, F_SETLK, &lock) == 0 ? 1 : 0;
+      if (::write(ready[1], &byte, 1) != 1) ::_exit(3);
+      struct pollfd quit = {quit_[0], POLLIN, 0};
+      (void)::poll(&quit, 1, ms);
+      ::_exit(0);
+    }
+    ::close(ready[1]);
+    ::close(quit_[0]);
+    char byte = 0;
+    CHECK(::read(ready[0], &byte, 1) == 1 && byte == 1);
+    ::close(ready[0]);
+  }
+  ~Locker() {
+    ::close(quit_[1]);
+    ::waitpid(child_, nullptr, 0);
+  }
+  Locker(const Locker&) = delete;
+  Locker& operator=(const Locker&) = delete;
+
+ private:
+  int quit_[2];
+  pid_t child_ = -1;
+};
+
+TEST_F(OwnerDied, LockedForAMoment_OpensAllTheSame) {
+  const Locker last_reader(dir.path() + "/app.db", 300);
+  Node node(dir.path());
+  ASSERT_OK(node.open(source.history()));
+  EXPECT_EQ(node->status().applied, jobs[19].id);
+}
+
+TEST_F(OwnerDied, LockedThroughout_IsOwnedAndOpensLater) {
+  Node node(dir.path());
+  {
+    const Locker other(dir.path() + "/app.db", -1);
+    const auto refused = node.open(source.history());
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, base::Code::kOwned) << refused.error().message;
+  }
+  ASSERT_OK(node.open(source.history()));
 }
 
 // Nothing was touched since base and the WAL is gone: every page is looked at.

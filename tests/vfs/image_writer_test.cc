@@ -232,6 +232,23 @@ TEST_F(Writer, Drop_DoomsFailsAndRemoves) {
   node->detach(connection);
 }
 
+// A checkpoint on a disk that stands still outlives the stop's patience: it finds connection and locks where they were.
+TEST_F(Writer, CloseUnderStalledWork_LeavesItConnectionAndLocks) {
+  std::promise<void> disk_moves;
+  node.params().maintenance->post([moves = disk_moves.get_future().share()] { moves.wait(); });
+  std::promise<base::Status> checkpointed;
+  node->checkpoint([&](base::Status status) { checkpointed.set_value(std::move(status)); });
+  auto published = publish_async(source.transact("INSERT INTO t VALUES(4)"));
+  ASSERT_OK(published.get());
+  node->close();
+  EXPECT_NE(shell("sqlite3 " + node.path() + " \"INSERT INTO t VALUES(9)\"").find("locked"), std::string::npos);
+  disk_moves.set_value();
+  ASSERT_OK(checkpointed.get_future().get());
+  node.crash();
+  ASSERT_OK(node.open(source.history()));
+  EXPECT_EQ(seen(), joined(source.image()));
+}
+
 TEST_F(Writer, StopUnderAParkedJob_FailsIt) {
   ASSERT_OK(node->try_lock_writer(connection));
   auto published = publish_async(source.transact("INSERT INTO t VALUES(4)"));

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <future>
 #include <latch>
 #include <random>
 #include <thread>
@@ -111,6 +112,29 @@ TEST(ShimContention, SameThreadHoldsWriter_FailsAtOnce) {
   EXPECT_EQ(b.exec("BEGIN IMMEDIATE"), SQLITE_BUSY);  // a driver's timeout, run through without sleeping
   ASSERT_EQ(a.exec("COMMIT"), SQLITE_OK);
   EXPECT_EQ(b.exec("BEGIN IMMEDIATE; COMMIT"), SQLITE_OK);
+}
+
+// Connections of a pool: the thread that began a transaction is not the one that ends it.
+TEST(ShimContention, TransactionThatMovedToAnotherThread_IsWaitedFor) {
+  World world;
+  Db a("app.db");
+  Db b("app.db");
+  std::thread([&] { EXPECT_EQ(a.exec("CREATE TABLE t(x)"), SQLITE_OK); }).join();
+  for (const bool drivers_timeout : {false, true}) {
+    SCOPED_TRACE(drivers_timeout ? "busy timeout" : "our busy handler");
+    if (drivers_timeout) sqlite3_busy_timeout(b.get(), 60000);
+    ASSERT_EQ(a.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)"), SQLITE_OK);
+    std::promise<int> written;
+    std::thread other([&, done = written.get_future()] {
+      EXPECT_EQ(done.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout) << "it did not wait";
+      EXPECT_EQ(a.exec("COMMIT"), SQLITE_OK);
+    });
+    const int rc = b.exec("INSERT INTO t VALUES (2)");
+    written.set_value(rc);
+    other.join();
+    EXPECT_EQ(rc, SQLITE_OK);
+  }
+  EXPECT_EQ(b.rows("SELECT count(*) FROM t"), "4");
 }
 
 TEST(ShimContention, UpgradeThatMeetsAWriter_IsBusyAtOnce) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "tests/vfs/shim_world.h"
@@ -241,34 +242,76 @@ TEST_F(ShimOutcome, DoomedTransaction_ReadsOfTheWalFailToo) {
 
 // --- SQLite fails after the commit was allowed --------------------------------------------------------------------------
 
-thread_local bool fail_page_writes = false;
+thread_local int fail_page_writes = 0;  // errno
 
 ssize_t pwrite_or_fail(int fd, const void* data, size_t size, off_t offset) {
-  if (fail_page_writes && size >= 512) {
-    errno = EIO;
+  if (fail_page_writes != 0 && size >= 512) {
+    errno = fail_page_writes;
     return -1;
   }
   return ::pwrite(fd, data, size, offset);
 }
 
-TEST_F(ShimOutcome, FailedFrameWriteAfterTheCommit_IsCommittedAndPublishedByTheNode) {
-  sqlite3_vfs* const unix_vfs = sqlite3_vfs_find("unix");
-  for (const char* const call : {"pwrite", "pwrite64"})
-    if (unix_vfs->xGetSystemCall(unix_vfs, call) != nullptr)
-      unix_vfs->xSetSystemCall(unix_vfs, call, reinterpret_cast<sqlite3_syscall_ptr>(pwrite_or_fail));
-  world_.gate().before_decision = [] { fail_page_writes = true; };
-  const int rc = db_.exec("INSERT INTO t VALUES (2)");
-  fail_page_writes = false;
-  world_.gate().before_decision = nullptr;
-  for (const char* const call : {"pwrite", "pwrite64"}) unix_vfs->xSetSystemCall(unix_vfs, call, nullptr);
+// SQLite's writes pass pwrite_or_fail while it lives.
+class FailingWrites {
+ public:
+  FailingWrites() { set(reinterpret_cast<sqlite3_syscall_ptr>(pwrite_or_fail)); }
+  ~FailingWrites() {
+    fail_page_writes = 0;
+    set(nullptr);
+  }
+  FailingWrites(const FailingWrites&) = delete;
+  FailingWrites& operator=(const FailingWrites&) = delete;
 
-  EXPECT_EQ(rc & 0xff, SQLITE_IOERR);
-  EXPECT_EQ(vfs::last_error().code, Code::kCommitted);
-  world_.settle();
-  EXPECT_EQ(plain_.rows("SELECT x FROM t"), "1\n2");
-  EXPECT_EQ(db_.rows("SELECT x FROM t"), "1\n2");
+ private:
+  static void set(sqlite3_syscall_ptr call) {
+    sqlite3_vfs* const unix_vfs = sqlite3_vfs_find("unix");
+    for (const char* const name : {"pwrite", "pwrite64"})
+      if (unix_vfs->xGetSystemCall(unix_vfs, name) != nullptr) unix_vfs->xSetSystemCall(unix_vfs, name, call);
+  }
+};
+
+TEST_F(ShimOutcome, FailedFrameWriteAfterTheCommit_IsCommittedAndPublishedByTheNode) {
+  std::string expected = "1";
+  for (const int error : {EIO, ENOSPC}) {
+    SCOPED_TRACE(std::strerror(error));
+    int rc = SQLITE_OK;
+    {
+      const FailingWrites failing;
+      world_.gate().before_decision = [error] { fail_page_writes = error; };
+      rc = db_.exec("INSERT INTO t VALUES (2)");
+    }
+    world_.gate().before_decision = nullptr;
+    expected += "\n2";
+    EXPECT_EQ(rc, code(SQLITE_IOERR, Code::kCommitted));
+    EXPECT_EQ(vfs::last_error().code, Code::kCommitted);
+    world_.settle();
+    EXPECT_EQ(plain_.rows("SELECT x FROM t"), expected);
+    EXPECT_EQ(db_.rows("SELECT x FROM t"), expected);
+  }
   ASSERT_EQ(db_.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
-  EXPECT_EQ(reader_.rows("SELECT x FROM t"), "1\n2\n3");
+  EXPECT_EQ(reader_.rows("SELECT x FROM t"), expected + "\n3");
+  world_.expect_replay_equals_file("app.db");
+}
+
+// One frame: the commit frame is the first write for which the disk has no room. It is known before anything is proposed.
+TEST_F(ShimOutcome, FullDiskUnderAOnePageTransaction_IsRefusedAndNotCommitted) {
+  const std::size_t entries = world_.gate().committed("app.db").size();
+  {
+    const FailingWrites failing;
+    fail_page_writes = ENOSPC;
+    EXPECT_EQ(db_.exec("UPDATE t SET x = 5"), code(SQLITE_FULL, Code::kFull));
+    EXPECT_EQ(vfs::last_error().code, Code::kFull);
+    sqlite3_stmt* update = nullptr;
+    ASSERT_EQ(sqlite3_prepare_v2(db_.get(), "UPDATE t SET x = 5 RETURNING x", -1, &update, nullptr), SQLITE_OK);
+    ASSERT_EQ(sqlite3_step(update), SQLITE_ROW);
+    (void)sqlite3_finalize(update);  // a driver drops this code
+  }
+  EXPECT_EQ(world_.gate().committed("app.db").size(), entries);
+  EXPECT_EQ(db_.exec("SELECT * FROM t"), code(SQLITE_IOERR, Code::kLostWrite));
+  expect_only_first_row();
+  ASSERT_EQ(db_.exec("UPDATE t SET x = 6"), SQLITE_OK);
+  EXPECT_EQ(plain_.rows("SELECT x FROM t"), "6");
   world_.expect_replay_equals_file("app.db");
 }
 

@@ -126,5 +126,28 @@ TEST(WalChecksum, BothByteOrders_AreTheFileFormats) {
   EXPECT_EQ(big.second, 0x03000000U + 50U);
 }
 
+// The lease ends while the outcome is on its way: SQLite's rewriting of the checksums, after the commit, is not refused for that.
+TEST(ShimRestart, DoomAfterTheProposal_DoesNotReachACommittedTransaction) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("PRAGMA cache_size=5; CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT); CREATE TABLE u(y);"
+                    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<200) INSERT INTO t SELECT n, "
+                    "hex(randomblob(150)) FROM c"),
+            SQLITE_OK);
+  for (const std::string& undone : {kChangesPages, kAddsPages}) {
+    ASSERT_EQ(db.exec("BEGIN; SAVEPOINT s; " + undone + "ROLLBACK TO s; INSERT INTO u VALUES ('in the transaction')"),
+              SQLITE_OK);
+    world.gate().before_decision = [&] {
+      world.database("app.db").doom_local_writer(base::make_error(base::Code::kLeaseLost, "the lease ended"));
+    };
+    EXPECT_EQ(db.exec("COMMIT"), SQLITE_OK) << base::to_string(vfs::last_error());
+    world.gate().before_decision = nullptr;
+    world.settle();
+    EXPECT_EQ(rows_after_crash(world, "app.db", "SELECT count(*) FROM u"), db.rows("SELECT count(*) FROM u"));
+  }
+  EXPECT_EQ(db.rows("SELECT count(*) FROM u"), "2");
+  world.expect_replay_equals_file("app.db");
+}
+
 }  // namespace
 }  // namespace shim_test
