@@ -1,6 +1,8 @@
 """A damaged log on one of three nodes (R12): it is named by file and offset, the node does not vote with it, the others go on, what is lost
 is fetched from them; a data directory that is wiped comes back as a new incarnation with all rows."""
+import fcntl
 import glob
+import json
 import os
 import re
 import shutil
@@ -8,6 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import Cluster, main, read_plain, wait_until  # noqa: E402
+from hosts import Python, Refused  # noqa: E402
 
 FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
 ROWS = 40
@@ -203,6 +206,32 @@ def unreadable_log_is_set_aside(workspace):
         cluster.kill()
 
 
+def locked_when_it_starts(workspace):
+    """No damage at all: another program has the database locked when its node starts again. HQL_OWNED, and the next start finds it free."""
+    config = json.dumps({"data_dir": os.path.join(workspace.path, "data")})
+    host = Python(workspace.path)
+    try:
+        host.ask("SELECT hql_start(?)", config)
+        host.open("app", "file:app.db?vfs=hiqlite")
+        host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY)", on="app")
+        host.ask("INSERT INTO t VALUES (1)", on="app")
+        host.kill()
+        host = Python(workspace.path)
+        with open(os.path.join(workspace.path, "data", "db", "app.db"), "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX, 512, 0x40000000)  # EXCLUSIVE, as a plain reader that closes last
+            try:
+                raise AssertionError(host.ask("SELECT hql_start(?)", config))
+            except Refused as refused:
+                assert "HQL_OWNED" in refused.text and "app.db" in refused.text, refused.text
+        host.ask("SELECT hql_start(?)", config)
+        host.open("app", "file:app.db?vfs=hiqlite")
+        host.ask("INSERT INTO t VALUES (2)", on="app")
+        assert host.ask("SELECT count(*) FROM t", on="app") == [[2]]
+        assert host.end() == 0
+    finally:
+        host.kill()
+
+
 if __name__ == "__main__":
     main(middle_of_the_log, damaged_node_is_not_half_of_a_quorum, emptied_node_is_not_half_of_a_quorum, wiped_after_damage,
-         unreadable_log_is_set_aside)
+         unreadable_log_is_set_aside, locked_when_it_starts)

@@ -51,6 +51,8 @@ def embedded_node(workspace):
         host.open("app", "file:app.db?vfs=hiqlite&timeout_ms=2000")
         host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", on="app")
         kept, unknown, seen, number = [], [], [], 0
+        host.ask("CREATE TABLE small(id INTEGER PRIMARY KEY)", on="app")
+        one_frame = ("app", "INSERT INTO small VALUES (?)")  # the commit frame is the first that has no room
         plain = ("app", "INSERT INTO t VALUES (?, randomblob(3000))")
         forwarded = ("app", "SELECT hql_execute_opts('{\"timeout_ms\":2000}', 'INSERT INTO t VALUES (?1, randomblob(3000))', ?)")
 
@@ -68,24 +70,24 @@ def embedded_node(workspace):
                 return refused
 
         for round_number in range(ROUNDS):
-            assert write(*plain) is None and write(*forwarded) is None
+            assert write(*one_frame) is None and write(*plain) is None and write(*forwarded) is None
             disk.fill()
-            for way in (plain, forwarded):
+            for way in (one_frame, plain, forwarded):
                 wait_until(lambda: write(*way), "a write to be refused")
                 refused = write(*way)
                 # SQLite's own words when it is the -wal that has no room, else ours: SQLITE_FULL in both.
                 assert refused is not None and "full" in refused.text, refused
                 assert refused.text == "database or disk is full" or "HQL_FULL: the disk of " + data in refused.text + refused.last, refused
                 seen.append(refused.text)
-            rows = [row[0] for row in host.ask("SELECT id FROM t ORDER BY id", on="app")]  # reads go on
+            rows = [row[0] for row in host.ask("SELECT id FROM t UNION ALL SELECT id FROM small", on="app")]  # reads go on
             assert set(kept) <= set(rows) <= set(kept) | set(unknown), (round_number, kept, rows)
             disk.free()
-            for way in (plain, forwarded):
+            for way in (one_frame, plain, forwarded):
                 wait_until(lambda: write(*way) is None, "a write to succeed without a restart")
             wait_until(lambda: host.ask("SELECT json_extract(hql_status(), '$.state')") == [["healthy"]], "the node to be healthy")
         assert host.ask("PRAGMA integrity_check", on="app") == [["ok"]]
         assert host.end() == 0
-        rows = {int(row) for row in read_plain(os.path.join(data, "db", "app.db"), "SELECT id FROM t")}
+        rows = {int(row) for row in read_plain(os.path.join(data, "db", "app.db"), "SELECT id FROM t UNION ALL SELECT id FROM small")}
         assert set(kept) <= rows <= set(kept) | set(unknown), sorted(set(kept) - rows)
         print(f"acknowledged {len(kept)}, unknown {len(unknown)}, refused {number - len(kept) - len(unknown)}, as {sorted(set(seen))}")
     finally:
