@@ -32,6 +32,7 @@ const std::vector<FaultPointInfo>& table() {
       {"wal.prepare", "a slice of a ready log segment is zero-filled"},
       {"image.wal_write", "frames of a published transaction are written to a database's -wal"},
       {"image.wal_sync", "a database's -wal is synced"},
+      {"image.db_sync", "a database's own file is synced, at the end of a backfill"},
       {"image.publish", "the frames are written, the wal-index header is not yet"},
       {"image.wal_restart", "the salts of a new WAL are recorded, its header is not yet written"},
   };

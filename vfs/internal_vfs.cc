@@ -3,6 +3,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/fault.h"
 #include "base/mutex.h"
 #include "vfs/internal.h"
 
@@ -35,7 +36,11 @@ int x_write(sqlite3_file* file, const void* data, int amount, sqlite3_int64 offs
   return lower(file)->pMethods->xWrite(lower(file), data, amount, offset);
 }
 int x_truncate(sqlite3_file* file, sqlite3_int64 size) noexcept { return lower(file)->pMethods->xTruncate(lower(file), size); }
-int x_sync(sqlite3_file* file, int flags) noexcept { return lower(file)->pMethods->xSync(lower(file), flags); }
+// The sync that ends a backfill: without it the WAL could be restarted over pages that exist nowhere else.
+int x_sync(sqlite3_file* file, int flags) noexcept {
+  if (HQL_FAULT_POINT("image.db_sync")) return SQLITE_IOERR_FSYNC;
+  return lower(file)->pMethods->xSync(lower(file), flags);
+}
 int x_file_size(sqlite3_file* file, sqlite3_int64* size) noexcept { return lower(file)->pMethods->xFileSize(lower(file), size); }
 int x_lock(sqlite3_file* file, int level) noexcept { return lower(file)->pMethods->xLock(lower(file), level); }
 int x_unlock(sqlite3_file* file, int level) noexcept { return lower(file)->pMethods->xUnlock(lower(file), level); }

@@ -11,12 +11,6 @@
 namespace image_test {
 namespace {
 
-#define ASSERT_OK(expression)                                                   \
-  do {                                                                          \
-    const auto& assert_ok_ = (expression);                                      \
-    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
-  } while (false)
-
 base::Status wait_for(const std::function<void(std::function<void(base::Status)>)>& call) {
   std::promise<base::Status> outcome;
   call([&](base::Status status) { outcome.set_value(std::move(status)); });

@@ -22,6 +22,12 @@
 #define NEEDS_FAULTS() GTEST_SKIP() << "this build has no fault points (HQL_FAULTS); dev and tsan have"
 #endif
 
+#define ASSERT_OK(expression)                                                   \
+  do {                                                                          \
+    const auto& assert_ok_ = (expression);                                      \
+    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
+  } while (false)
+
 namespace image_test {
 
 unsigned test_scale();

@@ -13,12 +13,6 @@
 namespace image_test {
 namespace {
 
-#define ASSERT_OK(expression)                                                   \
-  do {                                                                          \
-    const auto assert_ok_ = (expression);                                       \
-    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
-  } while (false)
-
 struct Keeper : ::testing::Test {
   Keeper() : node(dir.path()) {
     EXPECT_TRUE(node.create(source.create()));

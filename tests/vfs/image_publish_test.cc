@@ -18,12 +18,6 @@ std::string insert_sql(int first, int count) {
          std::to_string(first + count - 1) + ") INSERT INTO t SELECT i, hex(randomblob(20)), random()%1000 FROM c;";
 }
 
-#define ASSERT_OK(expression)                                                   \
-  do {                                                                          \
-    const auto assert_ok_ = (expression);                                       \
-    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
-  } while (false)
-
 TEST(Publish, EveryTransaction_IsVisibleToPlainReaders) {
   TempDir dir;
   Source source;

@@ -13,12 +13,6 @@
 namespace image_test {
 namespace {
 
-#define ASSERT_OK(expression)                                                   \
-  do {                                                                          \
-    const auto assert_ok_ = (expression);                                       \
-    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
-  } while (false)
-
 // A database's wal-index and WAL, looked at from outside. The descriptors live as long as the test's connections (POSIX locks).
 struct Look {
   explicit Look(const std::string& path)
