@@ -89,9 +89,12 @@ void DiskSpy::cut_power(const std::string& to, std::mt19937_64& random) {
     std::string left = now;
     const std::uint64_t longest = std::max(now.size(), file.durable.size());
     left.resize(longest);
+    // Each sector for itself, or all up to a point before the rest, or the late ones first.
+    const auto order = random() % 3;
+    const std::uint64_t point = random() % (longest / kSector + 2) * kSector;
     for (std::uint64_t at = 0; at < longest; at += kSector) {
       const std::uint64_t end = std::min(longest, at + kSector);
-      const auto fate = random() % 3;
+      const auto fate = order == 0 ? random() % 3 : static_cast<std::uint64_t>((order == 1) == (at >= point));
       if (fate == 0) continue;  // arrived
       if (fate == 1) {
         for (std::uint64_t byte = at; byte < end; ++byte)

@@ -102,7 +102,7 @@ TEST_F(PowerCut, AtEachStageOfAWalRestart_NothingAppliedIsLost) {
     };
     if (!restarts) spy.before = nullptr;
     ASSERT_OK(node.publish(jobs[i]));
-    if (restarts) cut(spy, "the end of a transaction");
+    cut(spy, "the end of a transaction");
     if (i % 6 == 5) {
       spy.before = [&](DiskCall call, const std::string& name) {
         if (call == DiskCall::kSync) cut(spy, "sync " + name);
