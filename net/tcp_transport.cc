@@ -278,7 +278,7 @@ void TcpTransport::Impl::admit(const std::shared_ptr<Connection>& connection) {
   const base::NodeId id = greeting.from;
   const auto refuse = [&](Refusal refusal, const std::string& text) {
     connection->refuse(refusal, text);
-    report(id, base::make_error(code_of(refusal), "refused " + connection->remote() + ": " + text));
+    report(id, base::make_error(code_of(refusal), "refused " + connection->remote() + ": " + text), text);
   };
   Peer* const peer = find(id);
   if (peer == nullptr)
@@ -380,7 +380,8 @@ void TcpTransport::Impl::on_broken(Connection& connection, const ConnectionError
     const base::NodeId claimed = connection.peer().from;
     return report(
         find(claimed) != nullptr ? claimed : base::NodeId{},
-        base::make_error(error.error.code, "connection from " + connection.remote() + ": " + error.error.message));
+        base::make_error(error.error.code, "connection from " + connection.remote() + ": " + error.error.message),
+        error.error.message);
   }
   Peer* const peer = peer_of(connection);
   if (peer == nullptr) return;
@@ -427,11 +428,20 @@ void TcpTransport::Impl::deliver_downs() {
 
 // ---- reports ----
 
-void TcpTransport::Impl::report(base::NodeId about, const base::Error& error) {
+void TcpTransport::Impl::report(base::NodeId about, const base::Error& error, const std::string& reason) {
   const base::Micros time = now();
-  const auto [at, first] = reported_.try_emplace({about, error.code}, time);
-  if (!first && (find(about) != nullptr || time < at->second + kReportAgainTime)) return;
-  at->second = time;
+  const auto [at, first] = reported_.try_emplace({about, error.code}, Reported{});
+  Reported& before = at->second;
+  if (find(about) == nullptr) {
+    if (!first && time < before.at + kReportAgainTime) return;
+  } else {
+    // A peer that cannot be reached is one piece of news, whatever the system calls it; each thing that a reached one is refused for is another.
+    const std::string what = error.code == base::Code::kIo ? "" : reason.empty() ? error.message : reason;
+    if (before.reasons.size() >= kReasonsMax) return;
+    if (std::find(before.reasons.begin(), before.reasons.end(), what) != before.reasons.end()) return;
+    before.reasons.push_back(what);
+  }
+  before.at = time;
   {
     const base::MutexLock lock(error_mutex_);
     last_error_ = error;

@@ -28,6 +28,8 @@ inline constexpr base::Micros kDialDelayMax = 2 * base::kSecond;
 inline constexpr base::Micros kStableTime = base::kSecond;  // a session that lived this long starts the back-off anew
 inline constexpr base::Micros kHandshakeTime = 5 * base::kSecond;  // for both channels of a session
 inline constexpr base::Micros kProbeTime = base::kSecond;
+inline constexpr std::size_t kReasonsMax =
+    8;  // of one peer and code until it is up: its own texts must not fill the host's log
 inline constexpr base::Micros kReportAgainTime = 60 * base::kSecond;  // for strangers, who are never "up again"
 inline constexpr std::size_t kGreetingMax = 64;  // accepted connections that have proved nothing; the oldest gives way
 
@@ -108,7 +110,9 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   void connect(Peer& peer, const sockaddr* address);
   void dial_failed(Peer& peer, const base::Error& error);
 
-  void report(base::NodeId about, const base::Error& error);
+  // To on_error, unless it is no news. `reason` is what tells this error from the next of its code, when the message says more than that,
+  // such as the port of a connection; empty: the message.
+  void report(base::NodeId about, const base::Error& error, const std::string& reason = {});
 
   LoopLane& lane_;
   const TransportOptions options_;
@@ -128,7 +132,11 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   base::Random random_;
   base::Micros tick_at_ = 0;
   base::Micros resumed_at_ = 0;  // when this process last came back from a stall: silence before it proves nothing
-  std::map<std::pair<base::NodeId, base::Code>, base::Micros> reported_;
+  struct Reported {
+    base::Micros at = 0;
+    std::vector<std::string> reasons;
+  };
+  std::map<std::pair<base::NodeId, base::Code>, Reported> reported_;  // of a peer: until it is up
 
   mutable base::Mutex error_mutex_;
   std::optional<base::Error> last_error_ GUARDED_BY(error_mutex_);

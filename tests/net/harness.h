@@ -52,6 +52,7 @@ class Recorder : public base::TransportHandler {
  public:
   base::Bytes hello;
   std::function<bool(const base::PeerInfo&)> decide;                          // on_up's answer; true without
+  std::function<std::string()> reason;                                        // why, when it is false
   std::function<void(base::NodeId, base::Channel, base::ByteView)> on_bytes;  // on the lane, before it is recorded
 
   base::Bytes make_hello() override { return hello; }
@@ -62,7 +63,8 @@ class Recorder : public base::TransportHandler {
       events_.push_back("up " + std::to_string(peer.id.value));
     });
     if (!wanted)
-      return base::make_error(base::Code::kRefused, "the test refuses node " + std::to_string(peer.id.value));
+      return base::make_error(base::Code::kRefused, "the test refuses node " + std::to_string(peer.id.value) +
+                                                        (reason ? ": " + reason() : ""));
     return base::ok();
   }
   void on_down(base::NodeId peer) override {

@@ -24,26 +24,39 @@ std::unique_ptr<net::LoopLane> start_lane(net::LoopLane::FailureHandler on_failu
   return std::move(*lane);
 }
 
+// Tasks numbered by the thread that posts them, and whether each ran once and in its order. run() on the lane.
+class Order {
+ public:
+  explicit Order(int threads) : next_(static_cast<std::size_t>(threads)) {}
+  void run(int thread, int number) {
+    if (next_[static_cast<std::size_t>(thread)]++ != number) ++out_of_order_;
+  }
+  void expect_all(int posts) const {
+    EXPECT_EQ(out_of_order_, 0);
+    for (const int count : next_) EXPECT_EQ(count, posts);
+  }
+
+ private:
+  std::vector<int> next_;
+  int out_of_order_ = 0;
+};
+
 TEST(LoopLane, PostsOfManyThreads_RunOnceEachInTheOrderOfTheirThread) {
   auto lane = start_lane();
   constexpr int kThreads = 4;
   constexpr int kPosts = 5000;
-  std::vector<int> next(kThreads, 0);  // the lane's
-  int out_of_order = 0;
+  Order order(kThreads);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < kPosts; ++i) {
-        lane->post([&, t, i] {
-          if (next[static_cast<std::size_t>(t)]++ != i) ++out_of_order;
-        });
+        lane->post([&order, t, i] { order.run(t, i); });
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   lane->stop();
-  EXPECT_EQ(out_of_order, 0);
-  for (const int count : next) EXPECT_EQ(count, kPosts);
+  order.expect_all(kPosts);
 }
 
 TEST(LoopLane, IsCurrent_OnlyOnTheLane) {
@@ -212,8 +225,7 @@ TEST(LoopLane, HelpersAndPosters_NeverTwoAtOnceEachTaskOnceInOrder) {
   auto lane = start_lane();
   constexpr int kThreads = 4;
   constexpr int kPosts = 5000;
-  std::vector<int> next(kThreads, 0);  // the lane's
-  int out_of_order = 0;
+  Order order(kThreads);
   std::atomic<int> inside{0};
   std::atomic<int> overlaps{0};
   std::vector<std::thread> threads;
@@ -222,7 +234,7 @@ TEST(LoopLane, HelpersAndPosters_NeverTwoAtOnceEachTaskOnceInOrder) {
       for (int i = 0; i < kPosts; ++i) {
         const auto task = [&, t, i] {
           if (inside.fetch_add(1) != 0) ++overlaps;
-          if (next[static_cast<std::size_t>(t)]++ != i) ++out_of_order;
+          order.run(t, i);
           inside.fetch_sub(1);
         };
         if (t == 0) {
@@ -235,9 +247,8 @@ TEST(LoopLane, HelpersAndPosters_NeverTwoAtOnceEachTaskOnceInOrder) {
   }
   for (std::thread& thread : threads) thread.join();
   lane->stop();
-  EXPECT_EQ(out_of_order, 0);
+  order.expect_all(kPosts);
   EXPECT_EQ(overlaps, 0);
-  for (const int count : next) EXPECT_EQ(count, kPosts);
 }
 
 // As callers do: one task at a time, then waiting for its end, or for its being dropped by a lane that stops.

@@ -296,6 +296,33 @@ TEST(TcpTransport, HandlerThatRefuses_KeepsThePeerDown) {
   EXPECT_EQ(two.recorder.events(), (std::vector<std::string>{"up 1", "up 1"}));
 }
 
+// The code is the same, the thing to mend is another. Each is told once, however often the peer comes again.
+TEST(TcpTransport, RefusalForAnotherReason_IsReportedToo) {
+  Node one({1});
+  Node two({2});
+  std::atomic<int> reason{1};
+  two.recorder.decide = [](const base::PeerInfo&) { return false; };
+  two.recorder.reason = [&] { return "reason " + std::to_string(reason.load()); };
+  join(one, two);
+  for (const int next : {1, 2, 3}) {
+    reason = next;
+    const std::string text = "reason " + std::to_string(next);
+    ASSERT_TRUE(two.recorder.wait_error(Code::kRefused, text)) << "the one that refuses";
+    ASSERT_TRUE(one.recorder.wait_error(Code::kRefused, text)) << "the one that is refused";
+  }
+  const std::size_t tries = two.recorder.events().size();
+  ASSERT_TRUE(two.recorder.wait_event("up 1", tries + 2)) << "it tries on";
+  for (Node* const node : {&one, &two}) {
+    std::vector<std::string> told;
+    for (const base::Error& error : node->recorder.errors()) told.push_back(error.message);
+    for (const int each : {1, 2, 3})
+      EXPECT_EQ(
+          std::count_if(told.begin(), told.end(),
+                        [&](const auto& text) { return text.find("reason " + std::to_string(each)) != text.npos; }),
+          1);
+  }
+}
+
 TEST(TcpTransport, SameIdTwice_TheNewerIsRefusedWhileTheOlderLives) {
   auto one = std::make_unique<Node>(NodeSpec{.id = 1});
   Node two({.id = 2});
