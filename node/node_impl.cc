@@ -221,6 +221,7 @@ void NodeImpl::make_core(raft::Restored restored) {
   raft::Options options;
   options.self = self_;
   options.heartbeat_ticks = 1;
+  options.tick_micros = std::max(1, config_.heartbeat_ms) * base::kMillisecond;  // tick() below
   options.election_ticks = std::max(kElectionTicksMin, config_.election_timeout_ms / std::max(1, config_.heartbeat_ms));
   options.seed = base::mix64(boot_nonce_);
   driver_->adopt(std::make_unique<raft::Core>(std::move(options), std::move(restored)));

@@ -59,6 +59,18 @@ TEST(ThreeNodes, FirstStart_WaitsForAllThenForms) {
   EXPECT_EQ(cluster.node(kOne)->status().members.size(), 3u);
 }
 
+// In ticks, which are as long as the configuration says: a bounded read must not take old news for fresh.
+TEST(ThreeNodes, QuorumAgeOfAHeartbeat_IsInTicksOfTheConfiguration) {
+  constexpr base::Micros kTick = 160 * base::kMillisecond;
+  Cluster cluster({.seed = 4, .heartbeat_ms = 160});
+  make_healthy(cluster);
+  const NodeId follower = cluster.leader() == kOne ? kTwo : kOne;
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(follower)->raft_status().heartbeat_quorum_age != 0; }, 10 * kSecond));
+  const base::Micros age = cluster.node(follower)->raft_status().heartbeat_quorum_age;
+  EXPECT_GE(age, kTick);
+  EXPECT_EQ(age % kTick, 0) << age;
+}
+
 TEST(ThreeNodes, WritesOnEveryNode_AreOnEveryNode) {
   Cluster cluster({.seed = 2});
   make_healthy(cluster);

@@ -77,7 +77,7 @@ node::Config Cluster::config_of(NodeId id) const {
   config.wal_size = options_.wal_size;
   config.log_sync = options_.log_sync;
   config.election_timeout_ms = 500;
-  config.heartbeat_ms = 50;
+  config.heartbeat_ms = options_.heartbeat_ms;
   config.commit_timeout_ms = 5000;
   if (options_.nodes > 1)
     for (const auto& [other, host] : hosts_)

@@ -32,6 +32,7 @@ class Cluster {
     bool trace = false;
     std::uint64_t wal_size = std::uint64_t{256} << 10;
     std::string log_sync = "immediate";
+    int heartbeat_ms = 50;
   };
   explicit Cluster(Options options);
   ~Cluster();
