@@ -3,14 +3,19 @@
 
 #include "base/posix_env.h"
 #include "cli/command.h"
+#include "cli/node_files.h"
 #include "ext/data_dir_lock.h"
 #include "wal/log.h"
 
 namespace cli {
 namespace {
 
-// The data directory of -c FILE or the positional word; its log directory when there is one below.
-base::Result<std::string> log_dir(const Parsed& parsed) {
+// Where the files are: of -c FILE's data directory or the positional word; that may be a log alone.
+struct Place {
+  std::string data_dir;  // "" for a log alone
+  std::string log;
+};
+base::Result<Place> place_of(const Parsed& parsed) {
   std::string dir;
   if (!parsed.words.empty()) {
     dir = parsed.words[0];
@@ -19,27 +24,34 @@ base::Result<std::string> log_dir(const Parsed& parsed) {
     dir = config.data_dir;
   }
   HQL_ASSIGN(below, base::posix_env().exists(dir + "/log"));
-  return below ? dir + "/log" : dir;
+  return below ? Place{dir, dir + "/log"} : Place{"", dir};
 }
+
+void print_line(const std::string& line) { std::printf("%s\n", line.c_str()); }
 
 }  // namespace
 
 int run_dump(const Parsed& parsed) {
-  const auto dir = log_dir(parsed);
-  if (!dir) return report(dir.error());
-  const auto status =
-      wal::dump(base::posix_env(), *dir, [](const std::string& line) { std::printf("%s\n", line.c_str()); });
+  const auto place = place_of(parsed);
+  if (!place) return report(place.error());
+  if (!place->data_dir.empty())
+    if (const auto status = dump_node_files(base::posix_env(), place->data_dir, print_line); !status)
+      return report(status.error());
+  const auto status = wal::dump(base::posix_env(), place->log, print_line);
   return status ? int{kOk} : report(status.error());
 }
 
 int run_verify(const Parsed& parsed) {
-  const auto dir = log_dir(parsed);
-  if (!dir) return report(dir.error());
-  if (const auto status = wal::verify(base::posix_env(), *dir); !status) {
+  const auto place = place_of(parsed);
+  if (!place) return report(place.error());
+  base::Status status = base::ok();
+  if (!place->data_dir.empty()) status = verify_node_files(base::posix_env(), place->data_dir, print_line);
+  if (status) status = wal::verify(base::posix_env(), place->log);
+  if (!status) {
     report(status.error());
     return kCorruptExit;
   }
-  std::printf("%s: ok\n", dir->c_str());
+  print_line(place->log + ": ok");
   return kOk;
 }
 

@@ -40,7 +40,7 @@ struct TransportOptions {
   std::function<base::Bytes()> cluster_tag;
   std::uint16_t version = kWireVersion;
   base::Micros dead_time = 10 * base::kSecond;
-  // Every error that an operator should see, once until the peer is up again: on the loop lane. May be empty;
+  // Every error that an operator should see, each reason once until the peer is up again: on the loop lane. May be empty;
   // last_error() keeps the newest in any case.
   std::function<void(const base::Error&)> on_error;
 };

@@ -61,7 +61,9 @@ class SumsFile {
     PageSums sums{4096};
     std::vector<std::uint32_t> bad_blocks;  // unreadable or wrong checksum: their pages must be rehashed
   };
-  static base::Result<std::unique_ptr<SumsFile>> open(base::Env& env, const std::string& path);
+  // With kReadOnly nothing can be written.
+  static base::Result<std::unique_ptr<SumsFile>> open(base::Env& env, const std::string& path,
+                                                      base::OpenMode mode = base::OpenMode::kCreate);
   base::Result<Loaded> load(std::uint32_t page_size);
   // Writes the given blocks and their checksums and syncs them; then write_record makes them count.
   base::Status write_blocks(const std::vector<std::pair<std::uint32_t, base::Bytes>>& blocks);

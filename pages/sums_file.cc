@@ -84,8 +84,8 @@ base::Result<base::Bytes> read_block(base::File& file, std::uint64_t offset) {
 
 }  // namespace
 
-base::Result<std::unique_ptr<SumsFile>> SumsFile::open(base::Env& env, const std::string& path) {
-  HQL_ASSIGN(file, env.open(path, base::OpenMode::kCreate));
+base::Result<std::unique_ptr<SumsFile>> SumsFile::open(base::Env& env, const std::string& path, base::OpenMode mode) {
+  HQL_ASSIGN(file, env.open(path, mode));
   auto sums = std::make_unique<SumsFile>();
   sums->file_ = std::move(file);
   for (std::uint64_t slot = 0; slot < 2; ++slot) {

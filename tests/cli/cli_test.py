@@ -92,6 +92,11 @@ def status_exec_and_shell(workspace):
         assert (status["log_sync"], status["acknowledged"]) == ("immediate", "on disk on a quorum")
         assert "log_sync immediate: acknowledged means on disk on a quorum" in run("status", "-c", config).stdout
         assert status["pid"] == server.process.pid and status["state"] == "healthy" and status["node_id"] == 1
+        # docs/FORMATS.md, "Owner".
+        shown = json.loads(text_of(workspace.path + "/data/node.json"))
+        assert shown == {name: status[name] for name in ("node_id", "pid", "version", "raft_addr", "api_addr", "incarnation")}
+        lock = f"pid {server.process.pid}, node 1\n"
+        assert text_of(workspace.path + "/data/lock") == lock
         assert run("status", "-c", config, "--field", "state").stdout == "healthy\n"
         assert run("status", "-c", config, "--field", "pid").stdout == f"{server.process.pid}\n"
         assert "known are version, state" in run("status", "-c", config, "--field", "stat", code=2).stderr
@@ -117,6 +122,7 @@ def status_exec_and_shell(workspace):
         assert "readonly" in done.stderr, done
         assert "HQL_NOT_FOUND" in run("shell", "-c", config, "nothing.db", code=1).stderr
         server.stop()
+        assert not os.path.exists(workspace.path + "/data/node.json") and text_of(workspace.path + "/data/lock") == lock
     finally:
         server.kill()
 
@@ -131,29 +137,57 @@ def dump_and_verify(workspace):
             server.execute("INSERT INTO t(body) VALUES (randomblob(30000))")
     finally:  # no clean stop, which would make room in the log
         server.kill()
-    assert run("verify", "-c", config).stdout == f"{workspace.path}/data/log: ok\n"
-    assert run("verify", workspace.path + "/data").stdout == f"{workspace.path}/data/log: ok\n"
+    whole = "".join(f"{workspace.path}/data/{name}: ok\n" for name in ("id", "meta", "db/hiqlite.db.sums", "log"))
+    assert run("verify", "-c", config).stdout == whole
+    assert run("verify", workspace.path + "/data").stdout == whole
+    assert run("verify", workspace.path + "/data/log").stdout == f"{workspace.path}/data/log: ok\n", "a log alone"
     dumped = run("dump", "-c", config).stdout
     assert len(dumped.splitlines()) > 10, dumped
     assert run("dump", workspace.path + "/data").stdout == dumped
-    before = snapshot(workspace.path + "/data/log")
+    assert dumped.endswith(run("dump", workspace.path + "/data/log").stdout)
+    incarnation = re.match(r"id node=1 incarnation=([0-9a-f]{16})\n", dumped).group(1)
+    for slot in (0, 1):
+        assert re.search(rf"^meta slot {slot} generation=\d+ node=1 incarnation={incarnation} boot=\d+ cluster=1/{incarnation} "
+                         r"promise=\S+ catalogue=\d+:\d+( formed)?$", dumped, re.M), dumped
+    assert len(re.findall(r"^  group [12] floor=\d+:\d+ members=(?:\d+|none)$", dumped, re.M)) == 4, dumped
+    assert re.search(r'^sums "hiqlite.db" generation=\d+ database=\d+ page_size=4096 pages=\d+ base=\d+:\d+ digest=[0-9a-f]{16} '
+                     r"wal_before=[0-9a-f]{16} wal_newest=[0-9a-f]{16}$", dumped, re.M), dumped
+    before = [snapshot(workspace.path + "/data" + folder) for folder in ("", "/log", "/db")]
     run("dump", "-c", config)
     run("verify", "-c", config)
-    assert snapshot(workspace.path + "/data/log") == before, "looking changes nothing"
+    assert [snapshot(workspace.path + "/data" + folder) for folder in ("", "/log", "/db")] == before, "looking changes nothing"
 
     segments = sorted(name for name in os.listdir(workspace.path + "/data/log") if name.endswith(".seg"))
     assert len(segments) >= 3, segments
     copy = workspace.path + "/copy"
     shutil.copytree(workspace.path + "/data", copy, ignore=shutil.ignore_patterns("sock"))
-    path = os.path.join(copy, "log", segments[0])
-    with open(path, "r+b") as file:
-        file.seek(20000)
-        byte = file.read(1)
-        file.seek(20000)
-        file.write(bytes([byte[0] ^ 1]))
-    done = run("verify", copy, code=4)
-    assert "HQL_CORRUPT" in done.stderr and segments[0] in done.stderr and not done.stdout, done
+    # What a node mends by itself is shown and is no error.
+    flip(copy + "/meta", 30)
+    flip(copy + "/db/hiqlite.db.sums", 3 * 4096)
+    assert "\nmeta slot 0 hiqlite: HQL_CORRUPT: " in run("dump", copy).stdout
+    assert re.search(r'^sums "hiqlite.db" .* unknown_blocks=0$', run("dump", copy).stdout, re.M)
+    run("verify", copy)
+    # One file after the other, the last ones first: verify stops at the first.
+    for name, offsets in ((f"log/{segments[0]}", (20000,)), ("db/hiqlite.db.sums", (9, 4096 + 9)), ("meta", ((1 << 20) + 30,)), ("id", (9,))):
+        for offset in offsets:
+            flip(f"{copy}/{name}", offset)
+        done = run("verify", copy, code=4)
+        assert "HQL_CORRUPT" in done.stderr and name in done.stderr and f"{name}: ok" not in done.stdout, done
+        assert name.startswith("log/") or "HQL_CORRUPT" in run("dump", copy).stdout
     assert run("verify", "-c", config).stdout.endswith("ok\n"), "the original is whole"
+
+
+def text_of(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def flip(path, offset):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
 
 
 def snapshot(folder):
