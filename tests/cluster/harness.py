@@ -23,7 +23,8 @@ SANITIZED = "dev" in os.path.basename(BUILD) or "tsan" in os.path.basename(BUILD
 PATIENCE = 60.0 if SANITIZED else 30.0
 # For tests in which the leader must not change by itself. It hands over when its disk has stood still for half of an election timeout, and
 # 300 ms of that, as in the tests that want quick elections, are nothing unusual on a machine with a slow disk.
-STEADY = "election_timeout_ms = 3000\nheartbeat_ms = 60\n"
+STEADY_ELECTION_S = 3
+STEADY = f"election_timeout_ms = {STEADY_ELECTION_S * 1000}\nheartbeat_ms = 60\n"
 
 
 def scaled(ci, hour, night):
