@@ -7,11 +7,14 @@ its standard output, written after the statement returned.
 import os
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import EXTENSION, PATIENCE, SANITIZED, host_environment, main, read_plain, scaled, sqlite_shell  # noqa: E402
+from harness import EXTENSION, PATIENCE, SANITIZED, host_environment, main, read_plain, scaled, wait_until  # noqa: E402
 
 ROUNDS = scaled(15, 50, 200) if SANITIZED else 200
+# What a call may hear from a node that stops or has just started.
+STOPPED = {"HQL_NOT_STARTED", "HQL_STOPPED", "HQL_UNKNOWN_OUTCOME", "HQL_BUSY", "HQL_TIMEOUT", "HQL_NO_QUORUM"}
 
 
 def check_rows(workspace, acknowledged):
@@ -23,31 +26,128 @@ def check_rows(workspace, acknowledged):
     return len(rows)
 
 
+# No unique constraint: a write that is applied twice makes two rows.
 SHELL_START = """.load {extension}
+.timeout 60000
 SELECT hql_start('{{"data_dir":"{dir}/data"}}') = 0;
-.open file:app.db?vfs=hiqlite
-CREATE TABLE IF NOT EXISTS t(id TEXT PRIMARY KEY);
+.open file:hiqlite.db?vfs=hiqlite
+CREATE TABLE IF NOT EXISTS t(id TEXT);
+"""
+
+# Writes through the socket of whoever owns the data directory, one call after the other in each thread, whether a node runs or not. A line
+# for each call that a node took: "acknowledged <id>" or "<code> <id>".
+CLIENT = r"""
+import os, sqlite3, sys, threading, time
+extension, directory, name = sys.argv[1:4]
+boot = sqlite3.connect(":memory:", isolation_level=None)
+boot.enable_load_extension(True)
+boot.load_extension(extension)
+
+def wait_for_node(own):
+    while True:
+        try:
+            return own.execute("SELECT hql_remote(?)", ("unix:" + directory + "/data",)).fetchall()
+        except sqlite3.Error:
+            time.sleep(0.005)  # the poll interval of a client whose node is down
+
+def call(thread):
+    own = sqlite3.connect(":memory:", isolation_level=None)
+    wait_for_node(own)
+    for i in range(10**9):
+        number = f"{name}-{thread}-{i}"
+        try:
+            own.execute("SELECT hql_execute('INSERT INTO t VALUES (?1)', ?)", (number,)).fetchall()
+            answer = "acknowledged"
+        except sqlite3.Error as error:
+            answer = (str(error).split(":") + ["", ""])[1].strip() or str(error).replace(" ", "_")
+        if answer == "HQL_NOT_STARTED":
+            wait_for_node(own)
+        else:
+            os.write(1, f"{answer} {number}\n".encode())
+
+for thread in range(3):
+    threading.Thread(target=call, args=(thread,), daemon=True).start()
+sys.stdin.read()
+os._exit(0)
 """
 
 
+class Clients(threading.Thread):
+    """The process of CLIENT, and what it said."""
+
+    def __init__(self, workspace):
+        super().__init__(daemon=True)
+        self.errors = open(os.path.join(workspace.path, "clients.err"), "wb")
+        self.process = subprocess.Popen(["/usr/bin/python3", "-c", CLIENT, EXTENSION, workspace.path, "client"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=self.errors, text=True, env=host_environment())
+        self.answers = []  # (what, id), by this thread alone
+
+    def run(self):
+        for line in self.process.stdout:
+            self.answers.append(tuple(line.split()))
+
+    def count(self, what):
+        return sum(answer == what for answer, _ in list(self.answers))
+
+    def ids(self, what):
+        return {name for answer, name in list(self.answers) if answer == what}
+
+    def finish(self):
+        self.process.stdin.close()
+        assert self.process.wait(timeout=PATIENCE) == 0
+        self.join()
+        self.errors.close()
+
+
 def shell_exits(workspace):
-    acknowledged = set()
-    uncommitted = set()
-    for number in range(ROUNDS):
-        ids = [f"shell-{number}-{i}" for i in range(20)]
-        script = SHELL_START.format(extension=EXTENSION, dir=workspace.path)
-        script += "".join(f"INSERT INTO t VALUES ('{name}') RETURNING id;\n" for name in ids)
-        ending, status = [(".quit\n", 0), ("", 0), (".exit 3\n", 3),
-                          (f"BEGIN;\nINSERT INTO t VALUES ('open-{number}');\n.quit\n", 0),
-                          (f"BEGIN;\nINSERT INTO t VALUES ('open-{number}');\n", 0)][number % 5]
-        if "open" in ending:
-            uncommitted.add(f"open-{number}")
-        done = sqlite_shell(script + ending, ":memory:")
-        assert (done.returncode, done.stderr) == (status, ""), (number, repr(ending), done.returncode, done.stderr)
-        assert done.stdout.splitlines() == ["0", *ids], (number, done.stdout)
-        acknowledged.update(ids)
-    rows = check_rows(workspace, acknowledged)
-    assert rows == len(acknowledged), (rows, len(acknowledged), "rows of open transactions stayed" if uncommitted else "")
+    """The shell ends while others write through its node: whatever is under way then, the shell ends as it always does."""
+    clients = Clients(workspace)
+    clients.start()
+    acknowledged, cut = set(), 0
+    shell = None
+    try:
+        for number in range(ROUNDS):
+            ids = [f"shell-{number}-{i}" for i in range(5)]
+            opened = f"BEGIN;\nINSERT INTO t VALUES ('open-{number}') RETURNING id;\n"
+            # The last two end inside a transaction, for whose lock the clients wait.
+            start, ending, status = [("", ".quit\n", 0), ("", "", 0), ("", ".exit 3\n", 3), (opened, ".quit\n", 0), (opened, "", 0)][number % 5]
+            shell = subprocess.Popen(["sqlite3", ":memory:"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                     bufsize=1, env=host_environment(HQL_LOG_LEVEL="error"))
+            shell.stdin.write(SHELL_START.format(extension=EXTENSION, dir=workspace.path))
+            for name in ids:
+                shell.stdin.write(f"INSERT INTO t VALUES ('{name}') RETURNING id;\n")
+            assert [shell.stdout.readline().strip() for _ in range(6)] == ["0", *ids], (number, shell.stderr.read())
+            acknowledged.update(ids)
+            seen = clients.count("acknowledged")
+            wait_until(lambda: clients.count("acknowledged") >= seen + 5, f"the clients to write in round {number}")
+            if start:
+                shell.stdin.write(start)
+                assert shell.stdout.readline().strip() == f"open-{number}", (number, shell.stderr.read())
+            before = len(clients.answers)
+            output, errors = shell.communicate(ending, timeout=4 * PATIENCE)
+            assert (shell.returncode, output, errors) == (status, "", ""), (number, repr(ending), shell.returncode, output, errors)
+            cut += any(answer != "acknowledged" for answer, _ in list(clients.answers)[before:])
+        clients.finish()
+        surprises = {answer for answer, _ in clients.answers} - {"acknowledged", *STOPPED}
+        assert not surprises, surprises
+        acknowledged |= clients.ids("acknowledged")
+        path = f"{workspace.path}/data/db/hiqlite.db"
+        counts = dict(row.split("|") for row in read_plain(path, "SELECT id, count(*) FROM t GROUP BY id"))
+        assert read_plain(path, "PRAGMA integrity_check") == ["ok"]
+        missing = acknowledged - set(counts)
+        assert not missing, f"{len(missing)} acknowledged rows are gone, for example {sorted(missing)[:5]}"
+        twice = {name: count for name, count in counts.items() if count != "1"}
+        assert not twice, f"written once, there more than once: {twice}"
+        invented = set(counts) - acknowledged - clients.ids("HQL_UNKNOWN_OUTCOME")
+        assert not invented, f"rows of transactions that were open, or reported as surely not applied: {sorted(invented)[:5]}"
+        print(f"shell: {ROUNDS} exits, {len(acknowledged)} acknowledged rows; {cut} exits cut calls off, "
+              f"{clients.count('HQL_UNKNOWN_OUTCOME')} with unknown outcome")
+        assert cut >= ROUNDS // 2, f"only {cut} of {ROUNDS} exits had a write under way"
+    finally:
+        clients.process.kill()
+        if shell is not None and shell.poll() is None:
+            shell.kill()
+            shell.wait()
 
 
 PYTHON_HOST = r"""
@@ -162,7 +262,7 @@ def stop_while_others_call(workspace):
     done = subprocess.run(["/usr/bin/python3", "-c", STOP_HOST, EXTENSION, workspace.path, str(ROUNDS)], capture_output=True, text=True,
                           env=host_environment(), cwd=workspace.path, timeout=4 * PATIENCE)
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
-    surprises = set(done.stdout.split()) - {"HQL_NOT_STARTED", "HQL_STOPPED", "HQL_UNKNOWN_OUTCOME", "HQL_BUSY", "HQL_TIMEOUT", "HQL_NO_QUORUM"}
+    surprises = set(done.stdout.split()) - STOPPED
     assert not surprises, surprises
 
 
