@@ -48,7 +48,7 @@ def wait_for_node(own):
         try:
             return own.execute("SELECT hql_remote(?)", ("unix:" + directory + "/data",)).fetchall()
         except sqlite3.Error:
-            time.sleep(0.005)  # the poll interval of a client whose node is down
+            time.sleep(0.005)  # tidy: allow(sleep) the poll interval of a client whose node is down
 
 def call(thread):
     own = sqlite3.connect(":memory:", isolation_level=None)
