@@ -93,6 +93,43 @@ def port_in_use(workspace):
         server.kill()
 
 
+def port_zero(workspace):
+    """A single node may leave its port to the system: what it got is in the line it prints and in node.json, and somebody listens there."""
+    config = write_config(workspace, "node.toml", node_id=1, nodes=["1 127.0.0.1:0 127.0.0.1:0"], data_dir=workspace.path + "/data")
+    server = Server(config, workspace.path + "/data", 1)
+    try:
+        for count in (1, 2):  # it may be another one each time: the node does not depend on it
+            server.start()
+            server.run("status", "--wait", "healthy", "--timeout", "30000")
+            with open(workspace.path + "/data/node.json", encoding="utf-8") as file:
+                known = json.load(file)
+            host, port = known["raft_addr"].rsplit(":", 1)
+            assert host == "127.0.0.1" and int(port) > 0, known
+            assert (known["node_id"], known["pid"]) == (1, server.process.pid), known
+            with open(server.log_path, encoding="utf-8") as log:
+                ready = [line for line in log if line.startswith("hiqlite: ready")]
+            assert len(ready) == count and f" raft=127.0.0.1:{port} " in ready[-1], (ready, known)
+            socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE).close()
+            assert server.execute("CREATE TABLE IF NOT EXISTS t(x)").returncode == 0
+            server.execute("INSERT INTO t VALUES (1)")
+            server.stop()
+        assert read_plain(server.file(), "SELECT count(*) FROM t") == ["2"]
+    finally:
+        server.kill()
+
+
+def permission_denied(workspace):
+    """Where the system denies access (to the superuser too: nobody makes a directory in sysfs), serve ends with 8 and names the path."""
+    config = write_config(workspace, "node.toml", data_dir="/sys/hiqlite")
+    serve_fails(config, 8, "hiqlite: HQL_PERMISSION: ", "data_dir", "/sys/hiqlite")
+    program = Python(workspace.path)
+    try:
+        fails(program, "SELECT hql_start(?)", "hiqlite: HQL_PERMISSION: ", "/sys/hiqlite", parameters=[config])
+        ended(program)
+    finally:
+        program.kill()
+
+
 def missing_quorum(workspace):
     cluster = Cluster(workspace, 3, "election_timeout_ms = 600\nheartbeat_ms = 60\n")
     try:
@@ -554,8 +591,9 @@ def forked_child(workspace):
     assert done.stdout.splitlines() == ["0 ['HQL_FORKED', 'HQL_FORKED', 'HQL_FORKED', 'HQL_FORKED']"] * 5 + ["(5, 5)"], done
 
 
-TESTS = [second_owner, port_in_use, missing_quorum, wrong_configuration, secrets_and_addresses, arguments_of_functions, forwarded_sql,
-         sqlites_own_codes, import_and_export, forked_child, shell_quits_after_a_drop, import_under_the_same_name, dropped_database]
+TESTS = [second_owner, port_in_use, port_zero, permission_denied, missing_quorum, wrong_configuration, secrets_and_addresses,
+         arguments_of_functions, forwarded_sql, sqlites_own_codes, import_and_export, forked_child, shell_quits_after_a_drop,
+         import_under_the_same_name, dropped_database]
 
 if __name__ == "__main__":
     main(*TESTS)
