@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import EXTENSION, PATIENCE, SANITIZED, host_environment, main, read_plain  # noqa: E402
-from hosts import SKIPPED, node22  # noqa: E402
+from hosts import node22, skip  # noqa: E402
 
 SESSION = r"""
 import { DatabaseSync } from 'node:sqlite';
@@ -140,7 +140,6 @@ def node_exits(workspace):
 
 if __name__ == "__main__":
     if SANITIZED:
-        print("skipped: this is a sanitized build, the release build runs it")
-        sys.exit(SKIPPED)
+        skip("this is a sanitized build, the release build runs it")
     node22()
     main(node_session, node_exits)
