@@ -105,16 +105,6 @@ std::vector<NodeId> Bootstrap::missing() const {
   return out;
 }
 
-bool Bootstrap::all_hold() const {
-  if (!first_) return false;
-  for (const raft::MemberInfo& voter : first_->voters) {
-    if (voter.member == options_.self) continue;
-    const auto it = peers_.find(voter.member.id);
-    if (it == peers_.end() || it->second.cluster != cluster_) return false;
-  }
-  return true;
-}
-
 // What a promise forbids, and what lifts the ban: the cluster's ballot is not lower, or the cluster was admitted by name, or it has
 // committed an entry, or the promise is our own and its round is over.
 bool Bootstrap::may_follow(const Ballot& cluster, bool committed) const {
@@ -145,7 +135,7 @@ void Bootstrap::peer_down(NodeId peer) {
 void Bootstrap::found(const Ballot& cluster) {
   highest_number_ = std::max(highest_number_, cluster.number);
   if (belongs() || taking_) return;
-  if (round_) give_up("cluster " + text(cluster) + " exists");
+  if (round_ && !round_->lifts) give_up("cluster " + text(cluster) + " exists");
   if (found_ == cluster) return;
   found_ = cluster;
   for (const auto& [id, peer] : peers_) send_over(peer);
@@ -188,6 +178,9 @@ void Bootstrap::tick() {
   }
   if (taking_ || promising_) return;
   for (const auto& [id, peer] : peers_) send_over(peer);
+  const auto follows = [this](const auto& asked) { return static_cast<bool>(peers_.at(asked.first).cluster); };
+  if (round_ && round_->lifts && std::any_of(round_->asked.begin(), round_->asked.end(), follows))
+    give_up("one of those who were asked follows a cluster already");
   if (round_) {
     BootstrapMessage message;
     message.kind = BootstrapKind::kPrepare;
@@ -196,7 +189,8 @@ void Bootstrap::tick() {
       if (round_->promised.count(id) == 0) send(id, message);
     return;
   }
-  start_round();
+  start_lifting();
+  if (!round_) start_round();
 }
 
 void Bootstrap::force() {
@@ -208,13 +202,40 @@ void Bootstrap::start_round() {
   if (!forced_ && (!lowest() || !missing().empty())) return;
   for (const auto& [id, peer] : peers_)
     if (peer.cluster) return;  // it will invite us, or hand us the first entry
-  // Everybody is here and empty, also those who invited us before: that cluster is gone.
-  if (std::exchange(joining_, {})) actions_.leave = true;
   Round round;
-  round.ballot = {std::max(highest_number_, promise_.number) + 1, options_.self.incarnation};
-  highest_number_ = round.ballot.number;
   for (const auto& [id, peer] : peers_) round.asked[id] = peer.member;
   found_ = {};
+  begin(std::move(round));
+}
+
+// Nobody but the lowest id makes rounds, so the holder of a promise that is not ours and not connected was an earlier incarnation of this
+// node. Did its round form a cluster? Not while somebody holds `found_`: it needed the promises of all, empty as they were, and who gave one
+// follows no lower ballot (DESIGN 6.2). All have to be here, so that nobody has another cluster (one that was forced) out of sight.
+void Bootstrap::start_lifting() {
+  if (!lowest() || !missing().empty()) return;
+  bool exists = false;
+  Round round;
+  round.lifts = true;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.cluster) {
+      if (peer.cluster != found_) return;
+      exists = true;
+      continue;
+    }
+    const auto holds = [&peer](const auto& each) { return each.second.member.incarnation == peer.promise.holder; };
+    const bool gone =
+        peer.promise.holder != options_.self.incarnation && std::none_of(peers_.begin(), peers_.end(), holds);
+    if (gone && peer.promise > found_) round.asked[id] = peer.member;
+  }
+  if (exists && !round.asked.empty()) begin(std::move(round));
+}
+
+void Bootstrap::begin(Round round) {
+  // What was being joined has a lower ballot than this one, and no entry of it is held. Is everybody empty, that cluster is gone; else its
+  // members invite again.
+  if (std::exchange(joining_, {})) actions_.leave = true;
+  round.ballot = {std::max(highest_number_, promise_.number) + 1, options_.self.incarnation};
+  highest_number_ = round.ballot.number;
   round_ = std::move(round);
   promising_ = round_->ballot;
   promise_for_.reset();
@@ -321,6 +342,12 @@ void Bootstrap::on_promise(const Peer& from, const BootstrapMessage& message) {
 }
 
 void Bootstrap::finish_round() {
+  if (round_->lifts) {
+    actions_.notes.push_back("took over the promises of an earlier life, for cluster " + text(found_));
+    round_.reset();
+    for (const auto& [id, peer] : peers_) send_over(peer);
+    return;
+  }
   raft::Configuration configuration;
   for (raft::MemberInfo node : options_.nodes) {
     if (node.member.id == options_.self.id) {

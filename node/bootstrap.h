@@ -5,6 +5,9 @@
 // asks every configured node for a promise of one ballot, each from the incarnation connected at that moment, and only with all of them
 // writes the first entry: the configuration that lists them. Nodes that belong hand the first entry to the members it names and invite
 // everybody else to join as a learner.
+//
+// A promise keeps its giver out of clusters with a lower ballot until its holder says that its round is over. A holder that was wiped says
+// nothing any more: its successor, the next incarnation of the lowest id, asks for higher promises in its place, and lifts those.
 #pragma once
 
 #include <cstdint>
@@ -88,8 +91,6 @@ class Bootstrap {
   [[nodiscard]] const Ballot& cluster() const { return cluster_; }
   [[nodiscard]] const Ballot& promise() const { return promise_; }
   [[nodiscard]] const Ballot& joining() const { return joining_; }
-  // Every connected member of the first configuration says that it belongs (the bootstrapper may campaign).
-  [[nodiscard]] bool all_hold() const;
   // Configured nodes that are not connected.
   [[nodiscard]] std::vector<base::NodeId> missing() const;
 
@@ -103,6 +104,7 @@ class Bootstrap {
   struct Round {
     Ballot ballot;
     bool durable = false;
+    bool lifts = false;                          // forms nothing: only takes over promises, to lift them for `found_`
     std::map<base::NodeId, base::Member> asked;  // who must promise
     std::set<base::NodeId> promised;
   };
@@ -110,6 +112,8 @@ class Bootstrap {
   void send_state(base::NodeId to);
   void help(const Peer& peer);  // what a node that belongs does for an empty one
   void start_round();
+  void start_lifting();
+  void begin(Round round);
   void give_up(const std::string& why);
   void found(const Ballot& cluster);
   void send_over(const Peer& peer);

@@ -422,6 +422,9 @@ std::optional<Forwards::Target> NodeImpl::forward_target() {
   if (!leader) return std::nullopt;
   const base::Term term = driver_->core().term();
   if (leader == self_) return active_term_ ? std::optional(Forwards::Target{term, self_.id}) : std::nullopt;
+  // What is not sent is surely not applied. Before the cluster is formed that leader takes nothing (DESIGN 6.2): better to wait here, and to
+  // say who is missing.
+  if (!ledger_.formed()) return std::nullopt;
   const auto it = peers_.find(leader.id);
   if (it == peers_.end() || it->second.member != leader) return std::nullopt;
   return Forwards::Target{term, leader.id};

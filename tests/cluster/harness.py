@@ -146,6 +146,20 @@ class Server:
     def signal(self, number):
         os.kill(self.process.pid, number)
 
+    def pause(self):
+        """SIGSTOP; returns when every thread stands still."""
+        def still():
+            for task in os.listdir(f"/proc/{self.process.pid}/task"):
+                with open(f"/proc/{self.process.pid}/task/{task}/stat", encoding="ascii") as stat:
+                    if stat.read().rsplit(")", 1)[1].split()[0] != "T":
+                        return False
+            return True
+        self.signal(signal.SIGSTOP)
+        wait_until(still, f"node {self.node_id} to stand still")
+
+    def go_on(self):
+        self.signal(signal.SIGCONT)
+
     def kill(self):
         if self.alive():
             self.process.kill()

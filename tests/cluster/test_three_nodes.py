@@ -194,17 +194,12 @@ def paused_follower_catches_up(workspace):
         def given_up():
             return any(m["id"] == follower.node_id and not m["reachable"] for m in leader.status()["members"])
 
-        def stopped():
-            with open(f"/proc/{follower.process.pid}/stat", encoding="ascii") as stat:
-                return stat.read().rsplit(")", 1)[1].split()[0] == "T"
-
         for reached, what in ((lambda: time.monotonic() > since + 2 * STEADY_ELECTION_S, "any election timeout to be over"),
                               (given_up, "the leader to give the follower up")):
-            follower.signal(signal.SIGSTOP)
-            wait_until(stopped, "the follower to stand still")
+            follower.pause()
             since = time.monotonic()
             wait_until(lambda: write_and_see(reached), what)
-            follower.signal(signal.SIGCONT)
+            follower.go_on()
             wait_until(lambda: (status := follower.status()) and status["state"] == "healthy", "the follower to be back")
             insert()
             cluster.wait_equal()

@@ -71,6 +71,76 @@ TEST(ThreeNodes, QuorumAgeOfAHeartbeat_IsInTicksOfTheConfiguration) {
   EXPECT_EQ(age % kTick, 0) << age;
 }
 
+bool belongs(Cluster& cluster, NodeId id) { return cluster.up(id) && cluster.node(id)->status().cluster_id != 0; }
+
+// Nodes one and two hold the first entry and could commit without the third, which promised and holds nothing.
+void form_without_the_third(Cluster& cluster) {
+  cluster.start_all();
+  ASSERT_TRUE(cluster.run_until([&] { return belongs(cluster, kOne); }, 30 * kSecond)) << cluster.dump();
+  cluster.network().partition({kThree}, {kOne, kTwo});  // the first entry is on its way to both others
+  ASSERT_TRUE(cluster.run_until(
+      [&] {
+        return belongs(cluster, kTwo) && (cluster.node(kOne)->raft_status().commit > base::Index{1} ||
+                                          cluster.node(kTwo)->raft_status().commit > base::Index{1});
+      },
+      30 * kSecond))
+      << cluster.dump();
+  ASSERT_FALSE(belongs(cluster, kThree));
+}
+
+void expect_refused(Cluster& cluster) {
+  cluster.run_for(5 * kSecond);
+  for (const NodeId id : {kOne, kTwo}) {
+    EXPECT_EQ(cluster.node(id)->status().state, "waiting_for_nodes");
+    EXPECT_EQ(cluster.node(id)->status().missing, std::vector<NodeId>{kThree});
+    const auto early = cluster.write(id, 2 * kSecond);
+    settle(cluster);
+    EXPECT_EQ(cluster.op(early), OpState::kRefused) << cluster.dump();
+  }
+}
+
+void expect_written(Cluster& cluster) {
+  for (const NodeId id : cluster.ids()) {
+    const auto op = cluster.write(id, 10 * kSecond);
+    settle(cluster);
+    EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  }
+  check(cluster);
+}
+
+// DESIGN 6.2: no client write is acknowledged before all initial members hold the first entry.
+TEST(ThreeNodes, FirstStart_MemberWithoutTheFirstEntry_NoWriteIsAcknowledged) {
+  for (std::uint64_t seed = 90; seed < 94; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Cluster cluster({.seed = seed});
+    ASSERT_NO_FATAL_FAILURE(form_without_the_third(cluster));
+    expect_refused(cluster);
+    cluster.network().heal_all();
+    make_healthy(cluster);
+    EXPECT_TRUE(belongs(cluster, kThree));
+    expect_written(cluster);
+  }
+}
+
+// The same, and it never gets the entry: it is wiped, and its new incarnation has to take its place first.
+TEST(ThreeNodes, FirstStart_MemberWipedWithoutTheFirstEntry_IsReplacedBeforeTheFirstWrite) {
+  for (std::uint64_t seed = 94; seed < 98; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Cluster cluster({.seed = seed});
+    ASSERT_NO_FATAL_FAILURE(form_without_the_third(cluster));
+    const base::Member before = cluster.node(kThree)->self();
+    cluster.stop(kThree, Cluster::Stop::kWipe);
+    cluster.network().heal_all();
+    expect_refused(cluster);
+    make_healthy(cluster);
+    EXPECT_NE(cluster.node(kThree)->self().incarnation, before.incarnation);
+    ASSERT_EQ(cluster.node(kOne)->status().members.size(), 3u) << cluster.dump();
+    for (const node::MemberStatus& member : cluster.node(kOne)->status().members)
+      EXPECT_EQ(member.incarnation, cluster.node(member.id)->self().incarnation);
+    expect_written(cluster);
+  }
+}
+
 TEST(ThreeNodes, WritesOnEveryNode_AreOnEveryNode) {
   Cluster cluster({.seed = 2});
   make_healthy(cluster);
@@ -79,6 +149,37 @@ TEST(ThreeNodes, WritesOnEveryNode_AreOnEveryNode) {
   settle(cluster);
   EXPECT_EQ(cluster.count(OpState::kAcked), 30u);
   check(cluster);
+}
+
+// DESIGN 5.3: one entry and one sync for each node for all that is queued, on a disk that is slow enough for a queue.
+TEST(ThreeNodes, ManyRequestsAtOnce_AreFewEntriesAndFewSyncs) {
+  constexpr int kRounds = 10;
+  constexpr std::size_t kRequests = 30;  // of each round and node
+  Cluster cluster({.seed = 4});
+  make_healthy(cluster);
+  cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  ASSERT_TRUE(cluster.run_until([&] { return level(cluster); }, 5 * kSecond)) << cluster.dump();
+  for (const NodeId id : cluster.ids())
+    cluster.disk(id).set_latency(
+        [](sim::DiskOp op, std::size_t) { return (op == sim::DiskOp::kSync ? 20 : 1) * base::kMillisecond; });
+  const base::Index before = cluster.node(cluster.leader())->status().commit_index;
+  std::map<NodeId, std::uint64_t> syncs;
+  for (const NodeId id : cluster.ids()) syncs[id] = cluster.disk(id).op_count(sim::DiskOp::kSync);
+  for (int round = 0; round < kRounds; ++round) {
+    for (std::size_t i = 0; i < kRequests; ++i)
+      for (const NodeId id : cluster.ids()) cluster.write(id, 20 * kSecond);
+    settle(cluster);
+  }
+  const std::size_t requests = kRounds * kRequests * cluster.ids().size();
+  ASSERT_EQ(cluster.count(OpState::kAcked), requests + 1) << cluster.dump();
+  // The first to come begins a batch alone, the others are in the next ones; forwarded ones come in a few frames. A node syncs for the
+  // database and its housekeeping too.
+  EXPECT_LE(cluster.node(cluster.leader())->status().commit_index.value - before.value, requests / 10)
+      << cluster.dump();
+  for (const NodeId id : cluster.ids())
+    EXPECT_LE(cluster.disk(id).op_count(sim::DiskOp::kSync) - syncs[id], requests / 10) << "node " << id.value;
+  check(cluster);  // each is there once
 }
 
 TEST(ThreeNodes, LocalWriteOnFollower_IsRefusedNamingTheLeader) {

@@ -148,6 +148,7 @@ class World {
   std::string path(const std::string& name) const { return data_dir_ + "/db/" + name; }
   const std::string& data_dir() const { return data_dir_; }
   const std::string& work_dir() const { return dir_.path(); }
+  base::Lane& loop() { return *loop_; }
   vfs::Database& database(const std::string& name);
   // Until every committed transaction is published.
   void settle();
