@@ -14,7 +14,7 @@ namespace ext {
 
 enum class Op : std::uint8_t {
   kStatus = 1,       // -> JSON
-  kExecute = 2,      // text: database, timeout, request (exec/request.h) -> Executed
+  kExecute = 2,      // text: database (empty: the owner's filename_db), timeout, request (exec/request.h) -> Executed
   kWaitHealthy = 3,  // timeout -> (nothing)
   kTransfer = 4,     // number: node (0: best), timeout -> number: leader
   kDrop = 5,         // text: database, timeout -> (nothing)

@@ -59,8 +59,8 @@ void serve(node::Node& node, base::ByteView request, Answered done) {
     case Op::kStatus:
       return done(text_bytes(status_json(node.status(), node.config())));
     case Op::kExecute:
-      return node.execute(call->text, std::move(call->request), deadline,
-                          [done = std::move(done)](Result<node::ExecuteReply> reply) {
+      return node.execute(call->text.empty() ? node.config().filename_db : call->text, std::move(call->request),
+                          deadline, [done = std::move(done)](Result<node::ExecuteReply> reply) {
                             if (!reply) return done(reply.error());
                             done(encode(Executed{reply->committed.index, reply->rows_lost, std::move(reply->body)}));
                           });

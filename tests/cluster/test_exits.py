@@ -29,8 +29,8 @@ def check_rows(workspace, acknowledged):
 # No unique constraint: a write that is applied twice makes two rows.
 SHELL_START = """.load {extension}
 .timeout 60000
-SELECT hql_start('{{"data_dir":"{dir}/data"}}') = 0;
-.open file:hiqlite.db?vfs=hiqlite
+SELECT hql_start('{{"data_dir":"{dir}/data","filename_db":"app.db"}}') = 0;
+.open file:app.db?vfs=hiqlite
 CREATE TABLE IF NOT EXISTS t(id TEXT);
 """
 
@@ -131,7 +131,7 @@ def shell_exits(workspace):
         surprises = {answer for answer, _ in clients.answers} - {"acknowledged", *STOPPED}
         assert not surprises, surprises
         acknowledged |= clients.ids("acknowledged")
-        path = f"{workspace.path}/data/db/hiqlite.db"
+        path = f"{workspace.path}/data/db/app.db"
         counts = dict(row.split("|") for row in read_plain(path, "SELECT id, count(*) FROM t GROUP BY id"))
         assert read_plain(path, "PRAGMA integrity_check") == ["ok"]
         missing = acknowledged - set(counts)

@@ -67,7 +67,8 @@ class ExecutorTest : public ::testing::Test {
   // Numbers of the requests that the last entry answers.
   std::set<std::uint64_t> answered() {
     std::set<std::uint64_t> out;
-    for (const pages::RequestRecord& record : world_.gate().committed("app.db").back().requests) {
+    const std::vector<pages::Tx> all = world_.gate().committed("app.db");
+    for (const pages::RequestRecord& record : all.back().requests) {
       EXPECT_TRUE(decode_answer(record.result));
       EXPECT_TRUE(out.insert(record.origin.sequence).second);
     }
