@@ -56,6 +56,8 @@ def two_members_and_a_server(workspace):
         assert status(program, "on1")["cluster_id"] == status(program, "on2")["cluster_id"]
 
         program.ask("SELECT hql_execute('CREATE TABLE t(id INTEGER PRIMARY KEY, node INTEGER)')", on="on1")
+        for node in (1, 2):
+            wait_until(lambda: program.ask("SELECT count(*) FROM sqlite_master", on=f"on{node}") == [[1]], f"node {node} to have the table")
         number = 0
         for leader in (1, 2):  # plain SQL through the one that leads, hql_execute through both; the other one is refused
             program.ask("SELECT hql_transfer_leader(?)", leader, on="on1")
