@@ -99,6 +99,12 @@ class Clients(threading.Thread):
         self.errors.close()
 
 
+def check_stopped(workspace, *what):
+    """The node was stopped, not left: what is of a running node is gone."""
+    left = [name for name in ("node.json", "sock") if os.path.exists(f"{workspace.path}/data/{name}")]
+    assert not left, (what, left)
+
+
 def shell_exits(workspace):
     """The shell ends while others write through its node: whatever is under way then, the shell ends as it always does."""
     clients = Clients(workspace)
@@ -126,6 +132,7 @@ def shell_exits(workspace):
             before = len(clients.answers)
             output, errors = shell.communicate(ending, timeout=4 * PATIENCE)
             assert (shell.returncode, output, errors) == (status, "", ""), (number, repr(ending), shell.returncode, output, errors)
+            check_stopped(workspace, number, repr(ending))
             cut += any(answer != "acknowledged" for answer, _ in list(clients.answers)[before:])
         clients.finish()
         surprises = {answer for answer, _ in clients.answers} - {"acknowledged", *STOPPED}
@@ -213,6 +220,8 @@ def python_exits(workspace):
         done = subprocess.run(["/usr/bin/python3", "-c", PYTHON_HOST, EXTENSION, workspace.path, str(number), how], capture_output=True,
                               text=True, env=host_environment(), timeout=4 * PATIENCE)
         assert done.returncode == PYTHON_ENDS[how], (number, how, done.returncode, done.stderr[-2000:])
+        if how != "hard":
+            check_stopped(workspace, number, how)
         lines = done.stdout.splitlines()
         assert len(lines) >= 30, (number, how, done.stdout, done.stderr)
         acknowledged.update(lines)
