@@ -182,18 +182,18 @@ void NodeImpl::sync_finished(Status status, const Catalogue& catalogue) {
       finish(base::ok());
       return;
     }
-    move_floor(catalogue, finish);
+    move_floor(catalogue.at, finish);
   });
 }
 
-void NodeImpl::move_floor(const Catalogue& catalogue, std::function<void(Status)> done) {
-  const auto configuration = configuration_at(catalogue.at.index);
-  if (!configuration || catalogue.at.index <= meta_.groups[0].floor.index) {
+void NodeImpl::move_floor(base::LogId floor, std::function<void(Status)> done) {
+  const auto configuration = configuration_at(floor.index);
+  if (!configuration || floor.index <= meta_.groups[0].floor.index) {
     done(base::ok());
     return;
   }
-  meta_.groups[0] = {catalogue.at, configuration};
-  write_meta([this, floor = catalogue.at, configuration = *configuration, done = std::move(done)] {
+  meta_.groups[0] = {floor, configuration};
+  write_meta([this, floor, configuration = *configuration, done = std::move(done)] {
     driver_->with_log([floor](wal::Log& log) { return log.set_floor(base::Group::kData, floor); },
                       [this, floor, configuration, done](Status status) {
                         if (status && !stopped()) driver_->core().set_floor(floor, configuration);
@@ -201,6 +201,16 @@ void NodeImpl::move_floor(const Catalogue& catalogue, std::function<void(Status)
                         done(status);
                       });
   });
+}
+
+// What the catalogue holds the log may forget.
+base::LogId NodeImpl::floor_keeping(std::uint64_t keep) const {
+  const Index last = ledger_.at().index;
+  if (keep >= last.value) return {};
+  const Index index = std::min(meta_.catalogue.at.index, Index{last.value - keep});
+  if (index <= meta_.groups[0].floor.index) return {};
+  const auto term = driver_->core().term_at(index);
+  return term ? base::LogId{*term, index} : base::LogId{};
 }
 
 void NodeImpl::snapshot(std::function<void(Result<Index>)> done) {
@@ -225,12 +235,12 @@ void NodeImpl::compact(std::uint64_t keep, std::function<void(Result<Index>)> do
         done(synced ? Result<Index>(*final_error_) : synced);
         return;
       }
-      const bool enough = ledger_.at().index.value >= meta_.catalogue.at.index.value + keep;
-      if (!embedded() || !enough) {
+      const base::LogId wanted = embedded() ? floor_keeping(keep) : base::LogId{};
+      if (!wanted.index) {
         done(floor);
         return;
       }
-      move_floor(meta_.catalogue, [this, done](Status status) {
+      move_floor(wanted, [this, done](Status status) {
         if (status) {
           done(meta_.groups[0].floor.index);
         } else {

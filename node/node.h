@@ -109,7 +109,8 @@ class Node : public vfs::Gate, public base::TransportHandler {
   virtual void wait_healthy(base::Micros deadline, std::function<void(base::Status)> done) = 0;
   // Sync points of all databases; the index up to which SQLite's own files are durable.
   virtual void snapshot(std::function<void(base::Result<base::Index>)> done) = 0;
-  // Drops log entries that nobody needs, keeping at least `keep`; the new floor.
+  // Drops log entries that nobody needs, keeping at least the last `keep`; the new floor: the last entry that is gone. A cluster keeps its
+  // whole log: the floor stays.
   virtual void compact(std::uint64_t keep, std::function<void(base::Result<base::Index>)> done) = 0;
   // `hiqlite bootstrap --force`: forms the cluster without the nodes that are missing (DESIGN 6.2).
   virtual void force_bootstrap(std::function<void(base::Status)> done) = 0;

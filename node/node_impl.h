@@ -223,7 +223,9 @@ class NodeImpl final : public Node {
   void sync_round(std::function<void(base::Result<base::Index>)> done);
   void sync_databases(Catalogue catalogue);
   void sync_finished(base::Status status, const Catalogue& catalogue);
-  void move_floor(const Catalogue& catalogue, std::function<void(base::Status)> done);
+  void move_floor(base::LogId floor, std::function<void(base::Status)> done);
+  // The last entry that a floor may take with it while `keep` committed ones stay. {}: none that is still there.
+  base::LogId floor_keeping(std::uint64_t keep) const;
   void prepare_segments();
   void prepare_slice();
   std::optional<raft::Configuration> configuration_at(base::Index index) const;

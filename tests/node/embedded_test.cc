@@ -211,6 +211,43 @@ TEST(Embedded, DiskFullAndIdle_WritesGoOnWhenSpaceReturns) {
   EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
 }
 
+base::Index compact(Cluster& cluster, std::uint64_t keep) {
+  std::optional<base::Result<base::Index>> floor;
+  cluster.node(kOne)->compact(keep, [&](base::Result<base::Index> result) { floor = result; });
+  EXPECT_TRUE(cluster.run_until([&] { return floor.has_value(); }, 10 * kSecond));
+  EXPECT_TRUE(floor && floor->has_value()) << cluster.dump();
+  return floor && *floor ? **floor : base::Index{};
+}
+
+// Nobody writes meanwhile, so the catalogue is as far as the log. Kept: what was asked for, and all when that is more than there is.
+TEST(Embedded, CompactWhenIdle_KeepsWhatIsAskedFor) {
+  // The node itself purges what is more than four segments.
+  Cluster cluster({.seed = 9, .nodes = 1, .wal_size = 1 << 20});
+  make_healthy(cluster);
+  for (int i = 0; i < 60; ++i) {
+    cluster.write(kOne, 5 * kSecond);
+    settle(cluster);
+  }
+  cluster.run_for(3 * kSecond);
+  const std::uint64_t last = cluster.node(kOne)->status().commit_index.value;
+  ASSERT_GT(last, 60u);
+  EXPECT_EQ(compact(cluster, last), base::Index{});
+  EXPECT_EQ(compact(cluster, UINT64_MAX), base::Index{});
+  EXPECT_EQ(compact(cluster, 40), base::Index{last - 40});
+  EXPECT_EQ(compact(cluster, 50), base::Index{last - 40});  // a floor never goes back
+  cluster.run_for(kSecond);
+  EXPECT_EQ(cluster.node(kOne)->raft_status().floor.index, base::Index{last - 40});
+  // What is left is a log to go on with.
+  cluster.stop(kOne, Cluster::Stop::kPowerCut);
+  make_healthy(cluster);
+  EXPECT_EQ(cluster.node(kOne)->raft_status().floor.index, base::Index{last - 40});
+  EXPECT_EQ(compact(cluster, last), base::Index{last - 40});
+  EXPECT_GE(compact(cluster, 0), base::Index{last});
+  cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
+}
+
 TEST(Embedded, Compact_DropsTheLogBelowTheBases) {
   Cluster cluster({.seed = 7, .nodes = 1, .wal_size = 64 << 10});
   make_healthy(cluster);
