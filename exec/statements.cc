@@ -27,6 +27,11 @@ bool allowed_pragma(const char* name) {
   return false;
 }
 
+// Where setting them changes what the connection does to a new database, or at a later VACUUM.
+bool fixed_pragma(const char* name) {
+  return sqlite3_stricmp("page_size", name) == 0 || sqlite3_stricmp("encoding", name) == 0;
+}
+
 int bind(sqlite3_stmt* statement, int position, const Value& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return sqlite3_bind_int64(statement, position, *integer);
   if (const auto* real = std::get_if<double>(&value)) return sqlite3_bind_double(statement, position, *real);
@@ -39,14 +44,6 @@ int bind(sqlite3_stmt* statement, int position, const Value& value) {
   return sqlite3_bind_null(statement, position);
 }
 
-// The 64-bit counters came with 3.37; the oldest host is 3.35.
-std::int64_t changes(sqlite3* db) {
-  return sqlite3_libversion_number() >= 3037000 ? sqlite3_changes64(db) : sqlite3_changes(db);
-}
-std::int64_t total_changes(sqlite3* db) {
-  return sqlite3_libversion_number() >= 3037000 ? sqlite3_total_changes64(db) : sqlite3_total_changes(db);
-}
-
 bool only_space(const char* text) {
   for (; *text != '\0'; ++text)
     if (std::strchr(" \t\r\n;", *text) == nullptr) return false;
@@ -55,7 +52,7 @@ bool only_space(const char* text) {
 
 }  // namespace
 
-Statements::Statements(sqlite3* db, vfs::Gate& gate) : db_(db), gate_(gate) {
+Statements::Statements(sqlite3* db, vfs::Gate& gate) : db_(db), gate_(gate), leftovers_(db) {
   sqlite3_set_authorizer(db_, authorize, this);
   sqlite3_progress_handler(db_, kProgressInstructions, progress, this);
 }
@@ -66,6 +63,11 @@ Statements::~Statements() {
   sqlite3_set_authorizer(db_, nullptr, nullptr);
   sqlite3_progress_handler(db_, 0, nullptr, nullptr);
 }
+
+// Temporary objects live until the end of their request (Leftovers): of one statement that would be nothing.
+constexpr const char* kTemporaryAlone =
+    "CREATE TEMP is not possible in a forwarded request of one statement: temporary objects end with their request; create and use them "
+    "in one hql_txn or hql_batch, or create a table in the database";
 
 int Statements::authorize(void* self, int action, const char* one, const char* two, const char*, const char*) noexcept {
   auto& statements = *static_cast<Statements*>(self);
@@ -86,6 +88,24 @@ int Statements::authorize(void* self, int action, const char* one, const char* t
           "are atomic");
     case SQLITE_PRAGMA:
       if (!allowed_pragma(one)) return deny(std::string("PRAGMA ") + one + " is not possible in forwarded SQL");
+      if (two != nullptr && fixed_pragma(one))
+        return deny(std::string("PRAGMA ") + one + " can only be read in forwarded SQL: what it sets is fixed at creation");
+      if (two != nullptr && sqlite3_stricmp(one, "defer_foreign_keys") == 0) statements.leftovers_.note_deferred();
+      return SQLITE_OK;
+    case SQLITE_CREATE_TEMP_INDEX:
+    case SQLITE_CREATE_TEMP_TABLE:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TEMP_VIEW:
+      if (statements.alone_) return deny(kTemporaryAlone);
+      [[fallthrough]];
+    case SQLITE_CREATE_INDEX:
+    case SQLITE_CREATE_TABLE:
+    case SQLITE_CREATE_TRIGGER:
+    case SQLITE_CREATE_VIEW:
+    case SQLITE_CREATE_VTABLE:
+      // CREATE TABLE temp.t says here that it is in temp, CREATE TRIGGER temp.r ON t does not: run() looks what was made.
+      statements.creates_ = true;
+      statements.leftovers_.note_creation();
       return SQLITE_OK;
     case SQLITE_FUNCTION:
       if (two != nullptr && (sqlite3_strnicmp(two, "hql_", 4) == 0 || sqlite3_stricmp(two, "load_extension") == 0))
@@ -131,9 +151,11 @@ int Statements::control(const char* sql) {
 base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
   denied_.clear();
   if (const auto found = cache_.find(sql); found != cache_.end()) {
+    if (found->second.creates) leftovers_.note_creation();
     order_.splice(order_.begin(), order_, found->second.place);
     return found->second.statement;
   }
+  creates_ = false;
   sqlite3_stmt* statement = nullptr;
   const char* tail = nullptr;
   if (sqlite3_prepare_v3(db_, sql.c_str(), static_cast<int>(sql.size() + 1), SQLITE_PREPARE_PERSISTENT, &statement,
@@ -159,7 +181,7 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
     order_.pop_back();
   }
   order_.push_front(sql);
-  cache_.emplace(sql, Cached{statement, order_.begin()});
+  cache_.emplace(sql, Cached{statement, order_.begin(), creates_});
   return statement;
 }
 
@@ -171,7 +193,7 @@ base::Status Statements::run_statement(sqlite3_stmt* statement, const Statement&
                                                        std::to_string(source.params.size()) + " values were given");
   for (int i = 0; i < wanted; ++i)
     if (bind(statement, i + 1, source.params[static_cast<std::size_t>(i)]) != SQLITE_OK) return sqlite_error();
-  const auto before = total_changes(db_);
+  const auto before = total_changes_of(db_);
   std::string list = "[";
   int rc = SQLITE_OK;
   while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
@@ -190,7 +212,7 @@ base::Status Statements::run_statement(sqlite3_stmt* statement, const Statement&
   if (!status) return status;
   if (rows != nullptr) *rows = list + "]";
   // changes() of a statement that is not INSERT, UPDATE or DELETE is the previous one's: total_changes tells them apart.
-  const auto changed = total_changes(db_) != before ? changes(db_) : 0;
+  const auto changed = total_changes_of(db_) != before ? changes_of(db_) : 0;
   answer.rows_changed += changed;
   answer.last_rowid = sqlite3_last_insert_rowid(db_);
   return status;
@@ -225,12 +247,21 @@ base::Status Statements::run_script(const std::string& script, Answer& answer) {
 }
 
 base::Result<Answer> Statements::run(const Request& request, base::Micros deadline) {
-  struct Scope {  // whatever happens, our own SQL runs outside the authorizer again
-    bool& flag;
-    explicit Scope(bool& user_sql) : flag(user_sql) { flag = true; }
-    ~Scope() { flag = false; }
-  } scope(user_sql_);
   deadline_ = deadline;
+  alone_ = request.kind != RequestKind::kBatch && request.statements.size() == 1;
+  leftovers_.begin();
+  user_sql_ = true;
+  auto answer = run_request(request);
+  user_sql_ = false;  // our own SQL runs outside the authorizer again
+  if (sqlite3_get_autocommit(db_) != 0) return answer;  // rolled back, and its temporary objects with it
+  const auto dropped = leftovers_.drop_temporary();
+  if (!answer) return answer;
+  if (!dropped) return dropped.error();
+  if (alone_ && *dropped > 0) return base::make_error(base::Code::kRefused, kTemporaryAlone);
+  return answer;
+}
+
+base::Result<Answer> Statements::run_request(const Request& request) {
   Answer answer;
   if (request.kind == RequestKind::kBatch) {
     HQL_TRY(run_script(request.statements[0].sql, answer));

@@ -10,6 +10,7 @@
 #include "base/env.h"
 #include "base/result.h"
 #include "base/sqlite.h"
+#include "exec/leftovers.h"
 #include "exec/request.h"
 #include "vfs/gate.h"
 
@@ -24,7 +25,7 @@ class Statements {
   Statements& operator=(const Statements&) = delete;
 
   // The request's answer, or its own error (kSql with SQLite's code and message, kArgument, kTimeout). An error may leave earlier
-  // statements of the request done: the caller has a savepoint where that matters.
+  // statements of the request done: the caller has a savepoint where that matters (several statements, or foreign keys).
   base::Result<Answer> run(const Request& request, base::Micros deadline);
   // BEGIN, SAVEPOINT and the like, of our own: outside the authorizer. The SQLite code.
   int control(const char* sql);
@@ -38,16 +39,21 @@ class Statements {
   struct Cached {
     sqlite3_stmt* statement;
     std::list<std::string>::iterator place;
+    bool creates = false;  // it makes an object
   };
   static int authorize(void* self, int action, const char* one, const char* two, const char* database,
                        const char* trigger) noexcept;
   static int progress(void* self) noexcept;
+  base::Result<Answer> run_request(const Request& request);
   base::Result<sqlite3_stmt*> prepare(const std::string& sql);
   base::Status run_statement(sqlite3_stmt* statement, const Statement& source, std::string* rows, Answer& answer);
   base::Status run_script(const std::string& script, Answer& answer);
 
   sqlite3* db_;
   vfs::Gate& gate_;
+  Leftovers leftovers_;
+  bool alone_ = false;     // the request is one statement
+  bool creates_ = false;   // the statement that was prepared last makes an object
   bool user_sql_ = false;  // the authorizer applies
   std::string denied_;     // why the authorizer refused
   base::Micros deadline_ = 0;
