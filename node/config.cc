@@ -274,9 +274,11 @@ const Key kKeys[] = {
      [](const Context& at, const Raw& raw, Config& c) { return set_int(at, raw, 10, 3600000, c.statement_timeout_ms); },
      [](const Config& c) { return std::to_string(c.statement_timeout_ms); }},
     {"transaction_timeout_ms",
-     "an open write transaction that lasts longer loses its lease when others wait, 10..3600000",
+     "an open write transaction that lasts longer, while others wait to write, is not committed; 10..3600000, 0: no "
+     "limit",
      [](const Context& at, const Raw& raw, Config& c) {
-       return set_int(at, raw, 10, 3600000, c.transaction_timeout_ms);
+       c.transaction_timeout_ms = 0;
+       return number(at, raw, 0, 0) ? Status() : set_int(at, raw, 10, 3600000, c.transaction_timeout_ms);
      },
      [](const Config& c) { return std::to_string(c.transaction_timeout_ms); }},
     {"log_level", "error, warn, info or debug; messages go to standard error",

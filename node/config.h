@@ -34,7 +34,7 @@ struct Config {
   int heartbeat_ms = 100;
   int commit_timeout_ms = 10000;
   int statement_timeout_ms = 30000;
-  int transaction_timeout_ms = 60000;
+  int transaction_timeout_ms = 60000;  // 0: no limit
   std::string log_level = "warn";  // error | warn | info | debug
   std::string source;              // file name for messages, or "(defaults)"
 

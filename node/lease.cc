@@ -155,6 +155,12 @@ bool Leases::held(base::DatabaseId db) const {
   return it != cells_.end() && it->second.holder;
 }
 
+bool Leases::wanted(base::DatabaseId db) const {
+  MutexLock lock(mutex_);
+  const auto it = cells_.find(db);
+  return it != cells_.end() && !it->second.waiters.empty();
+}
+
 std::vector<base::DatabaseId> Leases::take_lost() {
   MutexLock lock(mutex_);
   return std::exchange(lost_, {});

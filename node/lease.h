@@ -41,6 +41,7 @@ class Leases {
   void cancel_proposal(base::DatabaseId db);
   void expire(base::Micros now);
   [[nodiscard]] bool held(base::DatabaseId db) const;
+  [[nodiscard]] bool wanted(base::DatabaseId db) const;  // somebody waits for it
   // Databases whose lease was held when the node was last deactivated; cleared by the call.
   std::vector<base::DatabaseId> take_lost();
 

@@ -277,6 +277,7 @@ void NodeImpl::tick() {
     try_activate();
     check_members();
     check_contradicted();
+    check_writers();
     maintain();
   }
   refresh_status();

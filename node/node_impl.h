@@ -4,6 +4,7 @@
 //   node_gate.cc     vfs::Gate: leases, submissions, barriers (any thread)
 //   node_cluster.cc  frames, first start, members, forwarded requests
 //   maintenance.cc   sync points, checkpoints, floors, segments
+//   stuck_writer.cc  local transactions that keep others from writing
 //   status.cc        what is shown
 // Everything is loop lane but what says otherwise.
 #pragma once
@@ -230,6 +231,10 @@ class NodeImpl final : public Node {
   void prepare_slice();
   std::optional<raft::Configuration> configuration_at(base::Index index) const;
 
+  // stuck_writer.cc
+  void check_writers();
+  void hand_over_stuck();
+
   // status.cc
   void refresh_status();
   std::string state_word(std::vector<base::NodeId>& missing) const;
@@ -285,6 +290,14 @@ class NodeImpl final : public Node {
   std::string last_error_;
   std::function<void()> stop_done_;
   std::optional<base::Error> final_error_;
+
+  // Leadership handed over because a transaction of this process kept a database from being written.
+  struct StuckHandOver {
+    base::Member to;  // the last one
+    base::Micros pause = 0;
+    base::Micros next = 0;  // not before
+  };
+  StuckHandOver stuck_;
 
   // maintenance
   struct SyncRound {

@@ -34,6 +34,13 @@ struct ImageStatus {
   PageNo page_count = 0;
   std::string writer;     // "", "local connection", "executor", "applier"
   std::string apply_blocked_by;
+  base::Micros doomed_since = 0;  // Env::now(): a local transaction that is doomed holds WRITER since then; 0: none does
+};
+
+// An open write transaction that keeps others from writing (DESIGN 5.2).
+struct Overdue {
+  base::Micros began_before = 0;  // Env::now(): holds WRITER since before this
+  bool lease_is_wanted = false;   // somebody waits for the lease; else only who waits for WRITER counts
 };
 
 class DatabaseImage {
@@ -51,8 +58,12 @@ class DatabaseImage {
   // Bulk PASSIVE, then RESTART without waiting, after a sync point of its own: the same guarantee is wanted. done(ok) also when readers kept
   // it from finishing.
   virtual void checkpoint(std::function<void(base::Status)> done) = 0;
-  // The local transaction that holds WRITER can no longer commit: its further WAL reads, writes and commit fail (R4).
+  // The local transaction that holds WRITER can no longer commit: its further WAL reads, writes and commit fail (R4). One whose commit has
+  // begun is left alone: its outcome is the log's.
   virtual void doom_local_writer(const base::Error& reason) = 0;
+  // The same, if it is the application's (the executor's batches have limits of their own), overdue, and somebody waits. True: this call
+  // doomed it.
+  virtual bool doom_overdue_writer(const Overdue& overdue, const base::Error& reason) = 0;
   // Refuses new connections and fails open ones with kDropped; removes the files when the last connection has gone.
   virtual void drop(std::function<void(base::Status)> done) = 0;
   // Any thread.

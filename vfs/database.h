@@ -99,6 +99,10 @@ class Connection {
   virtual ~Connection() = default;
   // Its open write transaction can no longer commit (R4). Any thread; sticky until unlock_writer.
   virtual void doom(const base::Error& reason) = 0;
+  // The executor's connection: its batches have limits of their own. Any thread.
+  virtual bool is_executor() const = 0;
+  // Whether another connection waits for WRITER. Any thread, under the database's mutex.
+  virtual bool others_wait() = 0;
   // "local connection", "executor": for status.
   virtual const char* kind() const = 0;
 };

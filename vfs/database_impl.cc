@@ -96,6 +96,7 @@ void DatabaseImpl::take_for(Connection& connection) {
   CHECK(holder_ == Holder::kNone);
   holder_ = Holder::kConnection;
   writer_ = &connection;
+  writer_since_ = params_.env->now();
   doomed_ = false;
   pending_digest_.reset();
   allowed_.reset();
@@ -238,7 +239,22 @@ void DatabaseImpl::internal_unlock_writer() {
 
 void DatabaseImpl::doom_local_writer(const base::Error& reason) {
   const base::MutexLock lock(mutex_);
-  if (holder_ != Holder::kConnection || allowed_) return;
+  if (can_be_doomed()) doom_writer(reason);
+}
+
+bool DatabaseImpl::doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) {
+  const base::MutexLock lock(mutex_);
+  if (!can_be_doomed() || doomed_ || writer_->is_executor() || writer_since_ >= overdue.began_before) return false;
+  if (!overdue.lease_is_wanted && !writer_->others_wait()) return false;
+  doom_writer(reason);
+  return true;
+}
+
+// With the digest that it would give, a transaction goes to the gate: from there on it commits or rolls back without being told.
+bool DatabaseImpl::can_be_doomed() const { return holder_ == Holder::kConnection && !pending_digest_ && !allowed_; }
+
+void DatabaseImpl::doom_writer(const base::Error& reason) {
+  if (!doomed_) doomed_since_ = params_.env->now();
   doomed_ = true;
   writer_->doom(reason);
 }
@@ -317,6 +333,7 @@ pages::ImageStatus DatabaseImpl::status() {
     case Holder::kApplier: status.writer = "applier"; break;
     case Holder::kMaintenance: status.writer = "checkpoint"; break;
   }
+  if (holder_ == Holder::kConnection && doomed_) status.doomed_since = doomed_since_;
   if (parked_) status.apply_blocked_by = status.writer;
   else if (state_ != pages::ImageState::kOk) status.apply_blocked_by = state_reason_;
   return status;
@@ -330,7 +347,8 @@ void DatabaseImpl::drop(std::function<void(base::Status)> done) {
   for (Connection* const connection : attached_) {
     if (holder_ == Holder::kConnection && connection == writer_) {
       if (allowed_) continue;
-      doomed_ = true;
+      doom_writer(base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped"));
+      continue;
     }
     connection->doom(base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped"));
   }

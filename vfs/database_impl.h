@@ -41,6 +41,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
   void sync_point(std::function<void(base::Result<base::LogId>)> done) override;
   void checkpoint(std::function<void(base::Status)> done) override;
   void doom_local_writer(const base::Error& reason) override;
+  bool doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) override;
   void drop(std::function<void(base::Status)> done) override;
   pages::ImageStatus status() override;
 
@@ -95,6 +96,8 @@ class DatabaseImpl final : public Database, private InternalHooks {
   base::Status usable() const REQUIRES(mutex_);
   void hand_over() REQUIRES(mutex_);
   void take_for(Connection& connection) REQUIRES(mutex_);
+  bool can_be_doomed() const REQUIRES(mutex_);
+  void doom_writer(const base::Error& reason) REQUIRES(mutex_);
   void account(base::LogId id, pages::PageNo size_after, const ChangedPages& changed) REQUIRES(mutex_);
   std::uint64_t digest_if(const ChangedPages& changed, pages::PageNo size_after) const REQUIRES(mutex_);
   bool is_own(const pages::TxHeader& header) const REQUIRES(mutex_);
@@ -163,7 +166,9 @@ class DatabaseImpl final : public Database, private InternalHooks {
   base::CondVar changed_;             // holder_, applied_ or state_ changed
   Holder holder_ GUARDED_BY(mutex_) = Holder::kNone;
   Connection* writer_ GUARDED_BY(mutex_) = nullptr;
+  base::Micros writer_since_ GUARDED_BY(mutex_) = 0;
   bool doomed_ GUARDED_BY(mutex_) = false;          // writer_ was
+  base::Micros doomed_since_ GUARDED_BY(mutex_) = 0;
   int maintenance_waiting_ GUARDED_BY(mutex_) = 0;
   bool maintenance_granted_ GUARDED_BY(mutex_) = false;
   bool internal_took_ GUARDED_BY(mutex_) = false;   // holder_ is kMaintenance because SQLite asked, not lock_for_maintenance()

@@ -148,8 +148,14 @@ int write_frame(sqlite3_file* wal, const FrameHeader& header, base::ByteView pag
   return wal->pMethods->xWrite(wal, frame.data(), static_cast<int>(frame.size()), offset);
 }
 
+// A doomed transaction must leave whatever its cause was: IOERR rolls back everywhere.
+int refuse_doomed(ShimConnection& connection) {
+  const base::Error reason = connection.doom_reason();
+  static_cast<void>(refuse(connection, reason));
+  return SQLITE_IOERR | (base::code_info(reason.code).number << 8);
+}
+
 base::Status before_proposal(ShimConnection& connection) {
-  if (connection.doomed()) return connection.doom_reason();
   HQL_TRY(check_single_database(connection));
   return map_index_of(connection, connection.capture.held_frame());
 }
@@ -197,15 +203,13 @@ base::Error outcome_error(const ShimConnection& connection, const Outcome& outco
 
 int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteView page) {
   Capture& capture = connection.capture;
-  if (auto ready = before_proposal(connection); !ready) {
-    // A doomed transaction must leave whatever its cause was: IOERR rolls back everywhere.
-    const int code = connection.doomed() ? SQLITE_IOERR | (base::code_info(ready.error().code).number << 8) : 0;
-    const int refused = refuse(connection, ready.error());
-    return code != 0 ? code : refused;
-  }
+  if (connection.doomed()) return refuse_doomed(connection);
+  if (auto ready = before_proposal(connection); !ready) return refuse(connection, ready.error());
   if (auto room = make_room(connection, wal, page); !room) return refuse(connection, room.error());
   auto prepared = make_transaction(connection, wal, page);
   if (!prepared) return refuse(connection, prepared.error());
+  // Since its digest is known it is doomed no more (Database::doom_overdue_writer): the last look.
+  if (connection.doomed()) return refuse_doomed(connection);
   if (announces_rechecksum(capture.held_header())) {
     if (auto done = rechecksum(wal, connection.page_size, capture.first_frame(), capture.held_frame(), capture.held_header(), page); !done)
       return refuse(connection, done.error());

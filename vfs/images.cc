@@ -36,6 +36,9 @@ class ListedImage final : public pages::DatabaseImage {
   void sync_point(std::function<void(base::Result<base::LogId>)> done) override { database_->sync_point(std::move(done)); }
   void checkpoint(std::function<void(base::Status)> done) override { database_->checkpoint(std::move(done)); }
   void doom_local_writer(const base::Error& reason) override { database_->doom_local_writer(reason); }
+  bool doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) override {
+    return database_->doom_overdue_writer(overdue, reason);
+  }
   void drop(std::function<void(base::Status)> done) override {
     {
       const base::MutexLock lock(table_->mutex);

@@ -41,8 +41,7 @@ void DatabaseImpl::publish(pages::PublishJob job, std::function<void(base::Statu
   CHECK(!parked_);
   if (holder_ != Holder::kNone) {
     if (holder_ == Holder::kConnection && !is_own(job.header) && !doomed_) {
-      doomed_ = true;
-      writer_->doom(base::make_error(base::Code::kLeaseLost, "another node's transaction came first in " + params_.name));
+      doom_writer(base::make_error(base::Code::kLeaseLost, "another node's transaction came first in " + params_.name));
     }
     parked_.emplace(Parked{std::move(job), std::move(done)});
     return;

@@ -32,7 +32,9 @@ class ShimConnection final : public Connection {
   // --- Connection ---
   // With kDropped for good: no read begins any more either.
   void doom(const base::Error& reason) override;
-  const char* kind() const override { return mark != nullptr ? "executor" : "local connection"; }
+  bool is_executor() const override { return mark != nullptr; }
+  bool others_wait() override { return queue->is_waited_for(); }
+  const char* kind() const override { return is_executor() ? "executor" : "local connection"; }
 
   [[nodiscard]] bool doomed() const { return doomed_.load(); }
   base::Error doom_reason();

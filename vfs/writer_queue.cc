@@ -79,9 +79,13 @@ bool WriterQueue::wait(Waiter who, base::Micros timeout) {
   } else {
     entry->turn = false;  // it had its turn and met somebody who does not queue: it stays in front
   }
+  entry->asleep = true;
   while (!entry->turn) {
     const base::Micros left = deadline - steady_now();
-    if (left <= 0) return false;
+    if (left <= 0) {
+      entry->asleep = false;
+      return false;
+    }
     if (holder_ == nullptr) {
       // Nobody of the queue holds WRITER: whoever does will not wake us.
       woken_.wait_until(mutex_, steady_now() + std::min(left, kQueuePoll));
@@ -92,7 +96,13 @@ bool WriterQueue::wait(Waiter who, base::Micros timeout) {
     entry = find(who);
     if (entry == nullptr) return true;  // a reservation that ran out while this thread was not scheduled
   }
+  entry->asleep = false;
   return true;
+}
+
+bool WriterQueue::is_waited_for() {
+  base::MutexLock lock(mutex_);
+  return std::any_of(waiting_.begin(), waiting_.end(), [](const Entry& entry) { return entry.asleep; });
 }
 
 void WriterQueue::forget(Waiter who) {

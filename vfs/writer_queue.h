@@ -34,6 +34,8 @@ class WriterQueue {
   bool held_by_this_thread(Waiter who);
   // Sleeps until it is the turn of `who`, at most `timeout`. True: ask now.
   bool wait(Waiter who, base::Micros timeout);
+  // Whether a thread sleeps in wait() just now. Who gave up, or polls by itself, does not count.
+  bool is_waited_for();
   // `who` does not want WRITER any more.
   void forget(Waiter who);
 
@@ -41,6 +43,7 @@ class WriterQueue {
   struct Entry {
     Waiter who = nullptr;
     bool turn = false;
+    bool asleep = false;  // in wait()
   };
   Entry* find(Waiter who) REQUIRES(mutex_);
   bool reserved_for_other(Waiter who) REQUIRES(mutex_);

@@ -94,8 +94,10 @@ void check_ranges(const node::Config& config) {
   FUZZ_REQUIRE(config.wal_size >= 65536 && config.wal_size <= 1 << 30 && config.wal_size % 4096 == 0);
   FUZZ_REQUIRE(config.election_timeout_ms >= 50 && config.election_timeout_ms <= 60000);
   FUZZ_REQUIRE(config.heartbeat_ms >= 5 && config.heartbeat_ms * 3 <= config.election_timeout_ms);
-  for (const int timeout : {config.commit_timeout_ms, config.statement_timeout_ms, config.transaction_timeout_ms})
+  for (const int timeout : {config.commit_timeout_ms, config.statement_timeout_ms})
     FUZZ_REQUIRE(timeout >= 10 && timeout <= 3600000);
+  const int transaction_timeout = config.transaction_timeout_ms;
+  FUZZ_REQUIRE(transaction_timeout == 0 || (transaction_timeout >= 10 && transaction_timeout <= 3600000));
 }
 
 }  // namespace

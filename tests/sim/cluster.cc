@@ -76,6 +76,7 @@ node::Config Cluster::config_of(NodeId id) const {
   config.data_dir = "/data";
   config.wal_size = options_.wal_size;
   config.log_sync = options_.log_sync;
+  config.transaction_timeout_ms = options_.transaction_timeout_ms;
   config.election_timeout_ms = 500;
   config.heartbeat_ms = options_.heartbeat_ms;
   config.commit_timeout_ms = 5000;

@@ -33,6 +33,7 @@ class Cluster {
     std::uint64_t wal_size = std::uint64_t{256} << 10;
     std::string log_sync = "immediate";
     int heartbeat_ms = 50;
+    int transaction_timeout_ms = 60000;
   };
   explicit Cluster(Options options);
   ~Cluster();

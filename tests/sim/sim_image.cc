@@ -265,7 +265,16 @@ void SimImage::checkpoint(std::function<void(Status)> done) {
 }
 
 void SimImage::doom_local_writer(const base::Error& reason) {
-  if (writer_ && !writer_->submitted) writer_->doomed = reason;
+  if (!writer_ || writer_->submitted) return;
+  if (!writer_->doomed) writer_->doomed_since = parts_.env->now();
+  writer_->doomed = reason;
+}
+
+bool SimImage::doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) {
+  if (!writer_ || writer_->submitted || writer_->doomed || writer_->executor) return false;
+  if (writer_->since >= overdue.began_before || (!overdue.lease_is_wanted && waiting_.empty())) return false;
+  doom_local_writer(reason);
+  return true;
 }
 
 void SimImage::interrupt_executor() {
@@ -292,6 +301,7 @@ pages::ImageStatus SimImage::status() {
   out.digest = digest_;
   out.page_count = static_cast<PageNo>(pages_.size());
   if (writer_) out.writer = writer_->executor ? "executor" : "local connection";
+  if (writer_ && writer_->doomed) out.doomed_since = writer_->doomed_since;
   return out;
 }
 
@@ -355,10 +365,11 @@ void SimImage::wake_waiters() {
 }
 
 void SimImage::begin_write(TransactionPtr transaction) {
-  writer_ = Writer{transaction->executor, false, std::nullopt};
+  writer_ = Writer{transaction->executor, false, parts_.env->now(), std::nullopt, 0};
   transaction->result.snapshot = applied_;
   transaction->result.count = operations().size();
-  const base::Micros think = static_cast<base::Micros>(random_.below(static_cast<std::uint64_t>(parts_.think_max) + 1));
+  base::Micros think = static_cast<base::Micros>(random_.below(static_cast<std::uint64_t>(parts_.think_max) + 1));
+  if (think_ > 0 && !transaction->executor) think = think_;
   parts_.sql->post_at(parts_.env->now() + think, [this, transaction] { commit(transaction); });
 }
 
@@ -441,6 +452,9 @@ class Handle final : public pages::DatabaseImage {
   void sync_point(std::function<void(Result<LogId>)> done) override { image_.sync_point(std::move(done)); }
   void checkpoint(std::function<void(Status)> done) override { image_.checkpoint(std::move(done)); }
   void doom_local_writer(const base::Error& reason) override { image_.doom_local_writer(reason); }
+  bool doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) override {
+    return image_.doom_overdue_writer(overdue, reason);
+  }
   void drop(std::function<void(Status)> done) override { image_.drop(std::move(done)); }
   pages::ImageStatus status() override { return image_.status(); }
 

@@ -52,6 +52,7 @@ class SimImage final : public pages::DatabaseImage {
   void sync_point(std::function<void(base::Result<base::LogId>)> done) override;
   void checkpoint(std::function<void(base::Status)> done) override;
   void doom_local_writer(const base::Error& reason) override;
+  bool doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) override;
   void drop(std::function<void(base::Status)> done) override;
   pages::ImageStatus status() override;
 
@@ -59,6 +60,8 @@ class SimImage final : public pages::DatabaseImage {
   void transact(std::vector<std::uint64_t> ops, std::vector<pages::RequestRecord> requests, bool executor,
                 base::Micros deadline, std::function<void(LocalResult)> done);
   void interrupt_executor();
+  // The application's next transactions stay open for this long before they commit. 0: as ever, a random moment.
+  void set_think(base::Micros think) { think_ = think; }
   // Every operation id in the database, in order.
   [[nodiscard]] std::vector<std::uint64_t> operations() const;
   [[nodiscard]] base::DatabaseId id() const { return id_; }
@@ -73,7 +76,9 @@ class SimImage final : public pages::DatabaseImage {
   struct Writer {
     bool executor = false;
     bool submitted = false;
+    base::Micros since = 0;
     std::optional<base::Error> doomed;
+    base::Micros doomed_since = 0;
   };
   struct Transaction {
     std::vector<std::uint64_t> ops;
@@ -109,6 +114,7 @@ class SimImage final : public pages::DatabaseImage {
   std::uint64_t digest_ = 0;
   base::LogId applied_;
   base::LogId base_;
+  base::Micros think_ = 0;
   bool dropped_ = false;
   bool applying_ = false;
   std::optional<Writer> writer_;

@@ -142,7 +142,11 @@ class FakeConnection final : public vfs::Connection {
     doomed = true;
     why = reason;
   }
+  bool is_executor() const override { return executor; }
+  bool others_wait() override { return waited_for; }
   const char* kind() const override { return "local connection"; }
+  bool executor = false;
+  bool waited_for = false;
   bool doomed = false;
   base::Error why;
 };

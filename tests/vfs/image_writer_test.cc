@@ -189,6 +189,53 @@ TEST_F(Writer, DoomedWithoutASuccessor_ReadersSeeAChangedHeader) {
   EXPECT_EQ(seen(), joined(source.image()));
 }
 
+TEST_F(Writer, OverdueTransaction_IsDoomedWhenSomebodyWaits) {
+  const base::Error reason = base::make_error(base::Code::kLeaseLost, "too long");
+  const auto later = [] { return base::posix_env().now() + base::kSecond; };
+  EXPECT_FALSE(node->doom_overdue_writer({later(), true}, reason));  // nobody writes
+  ASSERT_OK(node->try_lock_writer(connection));
+  EXPECT_FALSE(node->doom_overdue_writer({later(), false}, reason));  // nobody waits
+  connection.waited_for = true;
+  EXPECT_FALSE(node->doom_overdue_writer({later() - 60 * base::kSecond, false}, reason));  // it has time left
+  connection.executor = true;
+  EXPECT_FALSE(node->doom_overdue_writer({later(), true}, reason));
+  connection.executor = false;
+  EXPECT_FALSE(connection.doomed);
+  EXPECT_EQ(node->status().doomed_since, 0);
+  EXPECT_TRUE(node->doom_overdue_writer({later(), false}, reason));
+  EXPECT_TRUE(connection.doomed);
+  EXPECT_EQ(connection.why.message, "too long");
+  const base::Micros since = node->status().doomed_since;
+  EXPECT_GT(since, 0);
+  EXPECT_FALSE(node->doom_overdue_writer({later(), false}, reason));  // it is already
+  node->doom_local_writer(reason);
+  EXPECT_EQ(node->status().doomed_since, since);
+  node->unlock_writer(connection);
+  EXPECT_EQ(node->status().doomed_since, 0);
+  // Who waits for the lease counts as well.
+  connection.waited_for = false;
+  ASSERT_OK(node->try_lock_writer(connection));
+  EXPECT_TRUE(node->doom_overdue_writer({later(), true}, reason));
+  node->unlock_writer(connection);
+}
+
+// From its digest on, the log decides about a transaction.
+TEST_F(Writer, CommitThatHasBegun_IsNotDoomed) {
+  const pages::PublishJob job = source.transact("INSERT INTO t VALUES(4)");
+  ASSERT_OK(node->try_lock_writer(connection));
+  const auto changed = changes(job);
+  (void)node->digest_with(changed, job.header.size_after);
+  const base::Error reason = base::make_error(base::Code::kLeaseLost, "too long");
+  EXPECT_FALSE(node->doom_overdue_writer({base::posix_env().now() + base::kSecond, true}, reason));
+  node->doom_local_writer(reason);
+  EXPECT_FALSE(connection.doomed);
+  node->commit_allowed(connection, job.id, job.header.digest_after, job.header.size_after, changed);
+  publish_as_sqlite(job);
+  node->unlock_writer(connection);
+  EXPECT_EQ(node->status().applied, job.id);
+  EXPECT_EQ(seen(), joined(source.image()));
+}
+
 TEST_F(Writer, LockAfter_WaitsForTheGrantsIndex) {
   const pages::PublishJob job = source.transact("INSERT INTO t VALUES(4)");
   auto locked = std::async(std::launch::async, [&] {

@@ -102,6 +102,53 @@ TEST(ShimContention, StaleSnapshot_IsBusySnapshotAsInSqlite) {
   EXPECT_EQ(world.gate().grants(), world.gate().releases());
 }
 
+// DESIGN 5.2: once by our busy handler, once by a driver's busy timeout.
+TEST(ShimContention, OverdueTransaction_SaysSoAndTheWaiterGoesOn) {
+  World world;
+  Db open("app.db");
+  ASSERT_EQ(open.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  const base::Error reason = base::make_error(Code::kLeaseLost, "open for longer than 7 ms (transaction_timeout_ms)");
+  const auto doom = [&] {
+    return world.database("app.db").doom_overdue_writer({base::posix_env().now() + base::kSecond, false}, reason);
+  };
+  for (const bool driver : {false, true}) {
+    SCOPED_TRACE(driver);
+    ASSERT_EQ(open.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)"), SQLITE_OK);
+    EXPECT_FALSE(doom());
+    int waiter_code = -1;
+    std::thread waiter([&] {
+      Db db("app.db");
+      if (driver) sqlite3_busy_timeout(db.get(), 60000);
+      waiter_code = db.exec("INSERT INTO t VALUES (2)");
+    });
+    const base::Micros deadline = base::posix_env().now() + 60 * base::kSecond;
+    bool doomed = false;
+    while (!doomed && base::posix_env().now() < deadline) {
+      doomed = doom();
+      std::this_thread::yield();
+    }
+    EXPECT_TRUE(doomed);
+    EXPECT_EQ(open.exec("COMMIT"), code(SQLITE_IOERR, Code::kLeaseLost));
+    EXPECT_EQ(vfs::last_error().message, reason.message);
+    EXPECT_EQ(sqlite3_get_autocommit(open.get()), 1);
+    waiter.join();
+    EXPECT_EQ(waiter_code, SQLITE_OK);
+  }
+  EXPECT_EQ(open.rows("SELECT x FROM t"), "2\n2");
+  EXPECT_EQ(world.gate().grants(), world.gate().releases());
+  // Who has given up waiting does not count.
+  ASSERT_EQ(open.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (3)"), SQLITE_OK);
+  std::thread left([&] {
+    Db db("app.db");
+    sqlite3_busy_timeout(db.get(), 30);
+    EXPECT_EQ(db.exec("INSERT INTO t VALUES (4)"), SQLITE_BUSY);
+    EXPECT_FALSE(doom());
+  });
+  left.join();
+  EXPECT_EQ(open.exec("COMMIT"), SQLITE_OK);
+  world.expect_replay_equals_file("app.db");
+}
+
 TEST(ShimContention, SameThreadHoldsWriter_FailsAtOnce) {
   World world;
   Db a("app.db");
