@@ -26,6 +26,11 @@ SELECT hql_execute('PRAGMA synchronous = OFF');
 SELECT hql_execute('SELECT hql_stop()');
 SELECT hql_execute('DELETE FROM t; DELETE FROM t');
 SELECT hql_execute('DELETE FROM t WHERE id = ?');
+SELECT hql_batch('CREATE TEMP TABLE u(x); INSERT INTO u VALUES (20), (22); INSERT INTO t(name) SELECT sum(x) FROM u;');
+SELECT hql_execute_returning('SELECT last_insert_rowid() AS rowid, changes() AS changes, total_changes() AS total');
+SELECT hql_execute('SELECT * FROM u');
+SELECT hql_execute('CREATE TEMP TRIGGER r AFTER INSERT ON t BEGIN DELETE FROM t; END');
+SELECT hql_execute('PRAGMA encoding = ''UTF-16''');
 .open :memory:
 ATTACH 'file:app.db?vfs=hiqlite' AS attached;
 BEGIN;
