@@ -149,6 +149,42 @@ TEST(ShimContention, OverdueTransaction_SaysSoAndTheWaiterGoesOn) {
   world.expect_replay_equals_file("app.db");
 }
 
+// Doomed or committed, never both, at whatever moment of the commit the limit strikes.
+TEST(ShimContention, OverdueInTheMiddleOfItsCommit_DoomedOrCommitted) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(round, x)"), SQLITE_OK);
+  const base::Error reason = base::make_error(Code::kLeaseLost, "too long");
+  std::string expected;
+  for (int round = 0; round < 60 * test_scale(); ++round) {
+    const std::string number = std::to_string(round);
+    ASSERT_EQ(db.exec("BEGIN IMMEDIATE; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150) "
+                      "INSERT INTO t SELECT " +
+                      number + ", randomblob(3000) FROM n"),
+              SQLITE_OK);
+    std::atomic<bool> committing{false};
+    bool doomed = false;
+    std::thread limit([&] {
+      while (!committing.load()) std::this_thread::yield();
+      const base::Micros moment = base::posix_env().now() + round % 20 * 100;
+      while (base::posix_env().now() < moment) std::this_thread::yield();
+      doomed = world.database("app.db").doom_overdue_writer({base::posix_env().now() + base::kSecond, true}, reason);
+    });
+    committing.store(true);
+    const int rc = db.exec("COMMIT");
+    limit.join();
+    if (doomed) {
+      EXPECT_EQ(rc, code(SQLITE_IOERR, Code::kLeaseLost)) << round;
+    } else {
+      EXPECT_EQ(rc, SQLITE_OK) << round << ": " << base::to_string(vfs::last_error());
+    }
+    if (rc == SQLITE_OK) expected += (expected.empty() ? "" : "\n") + number;
+  }
+  EXPECT_EQ(db.rows("SELECT DISTINCT round FROM t ORDER BY round"), expected);
+  EXPECT_EQ(world.gate().grants(), world.gate().releases());
+  world.expect_replay_equals_file("app.db");
+}
+
 TEST(ShimContention, SameThreadHoldsWriter_FailsAtOnce) {
   World world;
   Db a("app.db");
