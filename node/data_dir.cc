@@ -120,6 +120,13 @@ std::string mismatch(const std::optional<Identity>& id, const std::optional<Meta
 
 }  // namespace
 
+std::string start_anew(const std::string& dir) {
+  return "no other node has a copy of the log, but what was applied is in " + dir + "/db: move " + dir +
+         " away, start the node again (it begins empty), and take over each database with SELECT hql_import('<where "
+         "you moved it>/db/NAME', "
+         "'NAME')";
+}
+
 Status end_life(base::Env& env, const std::string& dir, const std::string& reason) {
   return base::write_file_atomic(env, dir, kEndOfLife, base::view_of(reason));
 }
@@ -188,8 +195,7 @@ Result<DataDir> open_data_dir(base::Env& env, const Config& config) {
       }
     }
     if (config.embedded() && databases_there)
-      return base::make_error(Code::kCorrupt, dir + ": " + reason + "; the databases in " + dir +
-                                                  "/db are there: `hiqlite rebuild` makes a new log for them");
+      return base::make_error(Code::kCorrupt, dir + ": " + reason + "; " + start_anew(dir));
     meta_file.reset();
     notes.push_back("a new incarnation begins: " + reason);
     HQL_TRY(set_aside(env, dir, notes));

@@ -26,6 +26,10 @@ struct DataDir {
 // the whole truth, so there it is an error instead. kConfig (the directory is of another node id), kCorrupt, kIo, kFull, kPermission.
 base::Result<DataDir> open_data_dir(base::Env& env, const Config& config);
 
+// What helps a node without others whose log is damaged or gone, as the end of a message: its databases are plain SQLite files. Not
+// `hiqlite rebuild`, which makes a database again from the log.
+std::string start_anew(const std::string& dir);
+
 // Durably: the next start of this data directory begins a new incarnation, for this reason, and sets everything aside. kIo, kFull.
 base::Status end_life(base::Env& env, const std::string& dir, const std::string& reason);
 

@@ -33,9 +33,8 @@ std::uint64_t first_nonce(base::Env& env) {
 Result<std::unique_ptr<Node>> Node::open(Parts parts, Config config) {
   HQL_ASSIGN(data_dir, open_data_dir(*parts.env, config));
   if (data_dir.opened.damage && config.embedded())
-    return base::make_error(Code::kCorrupt,
-                            "the log is damaged at " + data_dir.opened.damage->where +
-                                "; no other node has a copy: `hiqlite rebuild` keeps what the databases hold");
+    return base::make_error(
+        Code::kCorrupt, "the log is damaged at " + data_dir.opened.damage->where + "; " + start_anew(config.data_dir));
   return std::unique_ptr<Node>(std::make_unique<NodeImpl>(parts, std::move(config), std::move(data_dir)));
 }
 

@@ -30,6 +30,26 @@ never reused. This page is made by `scripts/gen_errors.py` from the table in `ba
 |---|---|---|---|---|
 """
 
+TAIL = """
+## When files of a node are damaged or gone
+
+- The log is damaged. A member of a cluster says where (`last_error`, `hiqlite status`), does not campaign, and fetches what is lost from the
+  others. An embedded node does not start, `HQL_CORRUPT`: see below.
+- The log, the id or the meta file is gone. A member of a cluster begins a new incarnation by itself: the old files are set aside
+  (`*.aside-...`), the others send everything. So does an embedded node without databases; with databases it does not start, `HQL_CORRUPT`: see
+  below.
+- Nothing of the data directory can be trusted. In a cluster: stop the node, move the directory away, start it; the others, which must be a
+  majority, send everything. An embedded node: see below.
+- One database is damaged, or a program without the extension wrote to it (`HQL_FOREIGN_WRITE`), and the log is sound: stop the node,
+  `hiqlite rebuild -c FILE app.db`, start it. On an embedded node only while its log goes back to the creation of the database.
+- `HQL_POISONED`: a sync of the log failed, or a thread of the node ran out of memory. Restart the node. Until then its databases can be read.
+
+An embedded node has the only copy of its log, and `hiqlite rebuild` makes databases from the log. But its databases are plain SQLite files with
+all that was applied (after a power cut perhaps without the last transactions, which only the log had). Move the data directory away, start the
+node again, which then begins an empty one, and take over each database: `SELECT hql_import('<where you moved it>/db/app.db', 'app.db')`. Keep
+what was moved until you have looked at the content.
+"""
+
 
 def read_rows():
     with open(TABLE, encoding="utf-8") as file:
@@ -51,7 +71,7 @@ def read_rows():
 def make_page():
     lines = [f"| `HQL_{text}` | `{SQLITE_NAMES[sqlite]}` ({sqlite}) | {number} | {sqlite | number << 8} | {meaning} |"
              for _, text, sqlite, number, meaning in read_rows()]
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join(lines) + "\n" + TAIL
 
 
 def main():

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import Cluster, main, read_plain, wait_until  # noqa: E402
+from harness import BIN, Cluster, Server, host_environment, main, read_plain, wait_until  # noqa: E402
 from hosts import Python, Refused  # noqa: E402
 
 FAST = "election_timeout_ms = 600\nheartbeat_ms = 60\n"
@@ -34,7 +35,8 @@ def formed(workspace):
 def batches(server):
     """(file, offset, length) of every batch that holds entries, as `hiqlite dump` shows them."""
     out, segment, batch = [], None, None
-    for line in server.run("dump").stdout.splitlines():
+    dump = subprocess.run([BIN, "dump", server.data_dir], capture_output=True, text=True, check=True, env=host_environment())
+    for line in dump.stdout.splitlines():
         if line.startswith("segment "):
             segment = line.split()[1]
         elif found := re.match(r"  offset=(\d+) batch .* length=(\d+) ", line):
@@ -157,6 +159,58 @@ def no_vote_below_the_old_end(workspace, which):
         cluster.kill()
 
 
+def without_others(workspace, spoil, *texts):
+    """An embedded node that refuses to start on what `spoil` left of its log; then its own advice is followed, word for word."""
+    host = Python(workspace.path)
+    data = os.path.join(workspace.path, "data")
+    start = lambda program: program.ask("SELECT hql_start(?)", json.dumps({"data_dir": data}))
+    start(host)
+    for name in ("app.db", "other.db"):
+        host.open(name, f"file:{name}?vfs=hiqlite")
+        host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", on=name)
+        for number in range(1, ROWS + 1):
+            host.ask("INSERT INTO t VALUES (?, randomblob(300))", number, on=name)
+    assert host.end() == 0
+    spoil(Server("", data, 1))
+
+    host = Python(workspace.path)
+    try:
+        start(host)
+        raise AssertionError("it started")
+    except Refused as refused:
+        for text in ("HQL_CORRUPT", data, "hql_import(", *texts):
+            assert text in refused.last, (text, refused.last)
+        assert "rebuild" not in refused.last, refused.last
+        imports = re.search(r"SELECT hql_import\('<where you moved it>/db/NAME', 'NAME'\)", refused.last)[0]
+    assert host.end() == 0
+    assert read_plain(os.path.join(data, "db", "app.db"), "SELECT count(*) FROM t") == [str(ROWS)], "nothing was touched"
+    moved = data + "-moved"
+    os.rename(data, moved)
+    host = Python(workspace.path)
+    start(host)
+    for name in ("app.db", "other.db"):
+        host.ask(imports.replace("<where you moved it>", moved).replace("NAME", name))
+        host.open(name, f"file:{name}?vfs=hiqlite")
+        host.ask("INSERT INTO t VALUES (?, 'new')", ROWS + 1, on=name)
+        assert host.ask("SELECT count(*), sum(id) FROM t", on=name) == [[ROWS + 1, (ROWS + 1) * (ROWS + 2) // 2]]
+    assert host.end() == 0
+    for name in ("app.db", "other.db"):
+        assert read_plain(os.path.join(data, "db", name), "PRAGMA integrity_check") == ["ok"]
+
+
+def embedded_node_with_a_damaged_log(workspace):
+    def spoil(server):
+        found = batches(server)
+        assert len(found) > 20, found
+        segment, offset, length = found[len(found) // 2]
+        flip(segment, offset + 96 + (length - 96) // 2, 8)
+    without_others(workspace, spoil, "the log is damaged at", "offset")
+
+
+def embedded_node_without_its_log(workspace):
+    without_others(workspace, lambda server: shutil.rmtree(os.path.join(server.data_dir, "log")), "the log is missing")
+
+
 def make_unreadable(server):
     """Nothing of its log can be read any more."""
     for path in glob.glob(os.path.join(server.data_dir, "log", "*.seg")):
@@ -234,4 +288,4 @@ def locked_when_it_starts(workspace):
 
 if __name__ == "__main__":
     main(middle_of_the_log, damaged_node_is_not_half_of_a_quorum, emptied_node_is_not_half_of_a_quorum, wiped_after_damage,
-         unreadable_log_is_set_aside, locked_when_it_starts)
+         unreadable_log_is_set_aside, locked_when_it_starts, embedded_node_with_a_damaged_log, embedded_node_without_its_log)
