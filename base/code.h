@@ -30,7 +30,7 @@
   X(kCorrupt, "CORRUPT", 11, 84, "bytes on disk or from a peer do not match their checksum or format")           \
   X(kDiverged, "DIVERGED", 11, 85, "a database of this node does not have the bytes that the log says")          \
   X(kForeignWrite, "FOREIGN_WRITE", 11, 86, "a program without the extension wrote to a database of the node")   \
-  X(kPoisoned, "POISONED", 10, 87, "a sync of the log failed; the node stopped voting and acknowledging")        \
+  X(kPoisoned, "POISONED", 10, 87, "the log failed, or memory ran out; the node stopped voting and acknowledging") \
   X(kOwned, "OWNED", 14, 88, "the data directory belongs to another live process")                               \
   X(kAddress, "ADDRESS", 14, 89, "a listen address cannot be used")                                              \
   X(kExists, "EXISTS", 14, 90, "a plain SQLite file of this name exists; hql_import adopts a copy")              \

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <new>
 
 #include "base/log.h"
 #include "base/mutex.h"
@@ -34,12 +35,15 @@ const std::vector<FaultPointInfo>& table() {
       {"image.wal_sync", "a database's -wal is synced"},
       {"image.db_sync", "a database's own file is synced, at the end of a backfill"},
       {"image.publish", "the frames are written, the wal-index header is not yet"},
+      {"driver.take",
+       "what the consensus core wants done is being done: its messages are on their way, its entries are not"},
+      {"exec.batch", "the requests of a batch have run, their transaction is open"},
       {"image.wal_restart", "the salts of a new WAL are recorded, its header is not yet written"},
   };
   return *points;
 }
 
-enum class Action : std::uint8_t { kKill, kEio, kEnospc, kDelay };
+enum class Action : std::uint8_t { kKill, kEio, kEnospc, kDelay, kOutOfMemory };
 
 struct Armed {
   int point = 0;
@@ -87,7 +91,7 @@ std::string_view next_part(std::string_view& rest, char separator) {
 
 Error bad_spec(std::string_view spec, const std::string& reason) {
   return make_error(Code::kConfig, "HQL_FAULT: \"" + std::string(spec) + "\": " + reason +
-                                       "; expected point:kill|eio|enospc|delay_ms=N[:nth[+]]");
+                                       "; expected point:kill|eio|enospc|oom|delay_ms=N[:nth[+]]");
 }
 
 Result<Armed> parse_one(std::string_view spec) {
@@ -106,6 +110,8 @@ Result<Armed> parse_one(std::string_view spec) {
     armed.action = Action::kEio;
   } else if (action == "enospc") {
     armed.action = Action::kEnospc;
+  } else if (action == "oom") {
+    armed.action = Action::kOutOfMemory;
   } else if (action.substr(0, kDelay.size()) == kDelay) {
     constexpr std::uint64_t kDelayMsMax = 3600 * 1000;  // an hour: more is a typing error
     const auto delay = parse_number(action.substr(kDelay.size()));
@@ -199,6 +205,7 @@ std::optional<Fault> pass_fault_point(int point) {
   if (!g_any_armed.load(std::memory_order_relaxed)) return std::nullopt;
   std::optional<Fault> fault;
   std::int64_t delay_ms = 0;
+  bool out_of_memory = false;
   {
     Registry& faults = registry();
     const MutexLock lock(faults.mutex);
@@ -208,11 +215,13 @@ std::optional<Fault> pass_fault_point(int point) {
       if (armed.point != point || hit < armed.first || hit > armed.last) continue;
       if (armed.action == Action::kKill) ::kill(::getpid(), SIGKILL);
       if (armed.action == Action::kDelay) delay_ms += armed.delay_ms;
+      if (armed.action == Action::kOutOfMemory) out_of_memory = true;
       if (armed.action == Action::kEio) fault = Fault{FaultKind::kEio};
       if (armed.action == Action::kEnospc) fault = Fault{FaultKind::kEnospc};
     }
   }
   if (delay_ms > 0) sleep_ms(delay_ms);
+  if (out_of_memory) throw std::bad_alloc();  // tidy: allow(throw) what an allocation does
   return fault;
 }
 

@@ -4,6 +4,7 @@
 //   action  kill          SIGKILL to this process, at once
 //           eio, enospc   the point yields a Fault and its caller fails
 //           delay_ms=N    the thread sleeps N ms, then goes on
+//           oom           memory runs out there: std::bad_alloc leaves the point, and with it the task that passed it
 //   nth     3             only the third time the point is passed (counted from arming)
 //           3+            the third time and ever after; without nth: every time
 // Every point stands in the one table of base/fault.cc: a new point is a row there. Any thread.
@@ -39,7 +40,7 @@ void disarm_faults();
 // How often a point was passed while any fault was armed; 0 for an unknown name. Arming and disarming set it to 0.
 std::uint64_t fault_hits(std::string_view point);
 
-// Behind the macro. `point` comes from fault_position(), which CHECKs that the name is in the table.
+// Behind the macro. May leave with std::bad_alloc. `point` comes from fault_position(), which CHECKs that the name is in the table.
 int fault_position(std::string_view name);
 std::optional<Fault> pass_fault_point(int point);
 

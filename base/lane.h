@@ -32,7 +32,7 @@ class Lane {
 class ThreadLane : public Lane {
  public:
   // What to do with a standard exception (out of memory) that a task lets out: stop the node, not the process (R2). Runs on the
-  // lane, which then goes on with its next task.
+  // lane, which then goes on with its next task. Lets nothing out itself.
   using FailureHandler = std::function<void(const std::string& what)>;
   // Whether the thread, when it wakes, may push another aside that is running (SCHED_OTHER), or waits for a free moment (SCHED_BATCH).
   enum class Urgency : std::uint8_t { kUrgent, kPatient };

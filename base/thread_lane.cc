@@ -6,6 +6,7 @@
 #include <chrono>
 #include <deque>
 #include <exception>
+#include <new>
 #include <queue>
 #include <thread>
 
@@ -112,6 +113,7 @@ class ThreadLaneImpl final : public ThreadLane {
         return task;
       }
       if (stopping_) return {};
+      if (timed_is_due()) return take_timed();  // no memory for a place in the queue, which is empty now
       if (timed_.empty()) {
         wake_.wait(mutex_);
       } else {
@@ -120,13 +122,25 @@ class ThreadLaneImpl final : public ThreadLane {
     }
   }
 
+  // Without memory for it a task stays where it is, until the queue is empty.
   void enqueue_due() REQUIRES(mutex_) {
-    if (timed_.empty()) return;
-    const Micros now = posix_env().now();
-    while (!timed_.empty() && timed_.top().time <= now) {
-      queue_.push_back(std::move(timed_.top().task));
-      timed_.pop();
+    try {
+      while (timed_is_due()) {
+        queue_.emplace_back();
+        queue_.back() = take_timed();
+      }
+    } catch (const std::bad_alloc&) {
     }
+  }
+
+  [[nodiscard]] bool timed_is_due() const REQUIRES(mutex_) {
+    return !timed_.empty() && timed_.top().time <= posix_env().now();
+  }
+
+  Task take_timed() REQUIRES(mutex_) {
+    Task task = std::move(timed_.top().task);
+    timed_.pop();
+    return task;
   }
 
   // Destroys what is left on the lane itself: closures may own things that belong to it.

@@ -181,7 +181,7 @@ const std::vector<Command>& commands() {
        run_rebuild},
       {"fault-points",
        "",
-       "Lists the fault points of a test build (HQL_FAULT=<point>:<kill|eio|enospc|delay_ms=N>[:nth]).",
+       "Lists the fault points of a test build (HQL_FAULT=<point>:<kill|eio|enospc|oom|delay_ms=N>[:nth]).",
        {},
        0,
        run_fault_points},

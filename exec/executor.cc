@@ -9,6 +9,7 @@
 
 #include <atomic>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/sqlite.h"
@@ -32,6 +33,18 @@ struct Job {
   bool careful = false;  // it failed and left changes: only a savepoint takes them back
 };
 
+// The jobs of the commit in progress, also when an exception ends it.
+class CommitOf {
+ public:
+  CommitOf(std::vector<Job>*& place, std::vector<Job>* jobs) : place_(place) { place_ = jobs; }
+  ~CommitOf() { place_ = nullptr; }
+  CommitOf(const CommitOf&) = delete;
+  CommitOf& operator=(const CommitOf&) = delete;
+
+ private:
+  std::vector<Job>*& place_;
+};
+
 class SqlExecutor : public node::Executor {
  public:
   SqlExecutor(ExecutorParams params, std::string database) : params_(params), database_(std::move(database)) {}
@@ -44,7 +57,7 @@ class SqlExecutor : public node::Executor {
   }
 
   void run(std::vector<ExecuteRequest> batch, std::function<void(BatchResult)> done) override {
-    if (!lane_) lane_ = base::ThreadLane::start("hql-exec");
+    if (!lane_) lane_ = base::ThreadLane::start("hql-exec", params_.on_failure);
     interrupted_.store(false);
     auto shared = std::make_shared<std::vector<ExecuteRequest>>(std::move(batch));
     lane_->post([this, shared, done = std::move(done)]() mutable {
@@ -241,8 +254,9 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
   if (const auto begun = begin(); !begun) return refused(jobs, vfs::OutcomeKind::kNotApplied, begun.error());
 
   proposed_ = false;
-  jobs_ = &jobs;
+  const CommitOf commit(jobs_, &jobs);
   run_jobs(jobs);
+  static_cast<void>(HQL_FAULT_POINT("exec.batch"));
   BatchResult result;
   result.snapshot = vfs::connection_info(db_).last_seen;
   int rc = SQLITE_OK;
@@ -250,7 +264,7 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
     vfs::set_last_error({});
     rc = run_->control("COMMIT");
   }
-  jobs_ = nullptr;
+  jobs_ = nullptr;  // a rollback asks for nothing
   const base::LogId last_commit = vfs::connection_info(db_).last_commit;
   result.changed = proposed_;
   if (rc != SQLITE_OK) {

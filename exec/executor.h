@@ -15,6 +15,7 @@ struct ExecutorParams {
   base::Lane* loop = nullptr;
   base::NodeId node;
   std::uint32_t statement_timeout_ms = 30'000;
+  base::ThreadLane::FailureHandler on_failure;  // of the executors' lanes
 };
 
 std::unique_ptr<node::ExecutorFactory> make_executors(ExecutorParams params);

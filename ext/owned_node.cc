@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -61,10 +62,10 @@ struct Signal {
 class RealNode : public OwnedNode {
  public:
   explicit RealNode(DataDirLock lock) : data_dir_(lock.path()), lock_(std::move(lock)) {}
-  ~RealNode() override { stop(0); }
+  ~RealNode() override { stop(base::posix_env().now()); }
 
   Status run(node::Config config);
-  void stop(std::uint32_t timeout_ms) override;
+  void stop(base::Micros deadline) override;
   bool use(const std::function<void(node::Node&)>& work) override {
     node::Node* node = nullptr;
     {
@@ -87,6 +88,13 @@ class RealNode : public OwnedNode {
   }
 
  private:
+  // What a lane does with an exception that a task let out: it is the node's end, not the process's (R2).
+  base::ThreadLane::FailureHandler failure_of(const char* lane) {
+    return [this, lane](const std::string& what) {
+      // Before there is a node nothing runs on the lanes.
+      if (node::Node* const node = failing_.load()) node->lane_failed(lane, what);
+    };
+  }
   Status listen(const node::Config& config);
   Status write_node_json(const node::Config& config);
 
@@ -102,6 +110,7 @@ class RealNode : public OwnedNode {
   node::Node* used_ GUARDED_BY(use_mutex_) = nullptr;  // node_ while use() may have it
   int users_ GUARDED_BY(use_mutex_) = 0;               // threads inside use()
   std::unique_ptr<node::Node> node_;
+  std::atomic<node::Node*> failing_{nullptr};  // node_, for lanes that let an exception out
   std::unique_ptr<net::TcpTransport> transport_;
   std::unique_ptr<vfs::Images> images_;
   std::unique_ptr<node::ExecutorFactory> executors_;
@@ -143,18 +152,19 @@ Status RealNode::write_node_json(const node::Config& config) {
 Status RealNode::run(node::Config config) {
   id_ = config.node_id;
   config.data_dir = data_dir();
-  HQL_ASSIGN(loop, net::LoopLane::start("hql-loop"));
+  HQL_ASSIGN(loop, net::LoopLane::start("hql-loop", failure_of("hql-loop")));
   loop_ = std::move(loop);
-  if (!config.embedded()) log_ = base::ThreadLane::start("hql-log");
+  if (!config.embedded()) log_ = base::ThreadLane::start("hql-log", failure_of("hql-log"));
   // What nobody waits for gives way to commits.
-  apply_ = base::ThreadLane::start("hql-apply", {}, base::ThreadLane::Urgency::kPatient);
-  maintenance_ = base::ThreadLane::start("hql-maint", {}, base::ThreadLane::Urgency::kPatient);
+  apply_ = base::ThreadLane::start("hql-apply", failure_of("hql-apply"), base::ThreadLane::Urgency::kPatient);
+  maintenance_ = base::ThreadLane::start("hql-maint", failure_of("hql-maint"), base::ThreadLane::Urgency::kPatient);
   // An embedded node has no peer whose heartbeats a sync could delay: its loop writes the log itself, which spares every commit two
   // hand-overs between threads (bench/README.md).
   base::Lane* const log = config.embedded() ? static_cast<base::Lane*>(loop_.get()) : log_.get();
   const node::Parts parts{&base::posix_env(), loop_.get(), log, apply_.get(), maintenance_.get()};
   HQL_ASSIGN(opened, node::Node::open(parts, config));
   node_ = std::move(opened);
+  failing_ = node_.get();
   HQL_TRY(listen(config));
 
   vfs::DatabaseParams params;
@@ -170,6 +180,7 @@ Status RealNode::run(node::Config config) {
   executor_params.loop = loop_.get();
   executor_params.node = id_;
   executor_params.statement_timeout_ms = static_cast<std::uint32_t>(config.statement_timeout_ms);
+  executor_params.on_failure = failure_of("hql-exec");
   executors_ = exec::make_executors(executor_params);
   HQL_TRY(node_->attach(*images_, *executors_, transport_.get()));
 
@@ -188,21 +199,20 @@ Status RealNode::run(node::Config config) {
   return {};
 }
 
-void RealNode::stop(std::uint32_t timeout_ms) {
+void RealNode::stop(base::Micros deadline) {
   if (stopped_) return;
   stopped_ = true;
-  const base::Micros deadline = base::posix_env().now() + base::Micros{timeout_ms} * base::kMillisecond;
   if (server_) server_->stop();
   if (node_) {
     const auto done = std::make_shared<Signal>();
     node_->stop([done] { done->fire(); });
-    if (!done->wait(std::max(deadline, base::posix_env().now() + base::kSecond)))
+    if (!done->wait(deadline))
       base::log_warn("node " + std::to_string(id_.value) +
                      ": the clean stop did not finish in time; recovery does the rest");
   }
   if (bound_) vfs::unbind_node(id_);
   if (transport_) transport_->stop();
-  if (images_) images_->close_all();
+  if (images_) images_->close_all(deadline);
   for (auto* lane : {maintenance_.get(), apply_.get(), log_.get()})
     if (lane != nullptr) lane->stop();
   if (loop_) loop_->stop();
@@ -213,6 +223,7 @@ void RealNode::stop(std::uint32_t timeout_ms) {
     used_ = nullptr;
     while (users_ != 0) unused_.wait(use_mutex_);
   }
+  failing_ = nullptr;
   node_.reset();
   executors_.reset();
   images_.reset();
@@ -226,7 +237,7 @@ base::Result<std::unique_ptr<OwnedNode>> OwnedNode::start(node::Config config) {
   HQL_ASSIGN(lock, DataDirLock::take(config.data_dir, config.node_id));
   auto made = std::make_unique<RealNode>(std::move(lock));
   if (const auto running = made->run(std::move(config)); !running) {
-    made->stop(0);
+    made->stop(base::posix_env().now() + base::kSecond);
     return running.error();
   }
   return std::unique_ptr<OwnedNode>(std::move(made));

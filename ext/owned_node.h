@@ -19,9 +19,10 @@ class OwnedNode {
   // kOwned (names pid and node), kAddress, kCorrupt, kConfig, kIo, kPermission, kFull.
   static base::Result<std::unique_ptr<OwnedNode>> start(node::Config config);
   virtual ~OwnedNode() = default;
-  // Clean stop: refuses new work, fails waiters, sync points and checkpoints as far as `timeout_ms` allows, joins the lanes, gives the
-  // data directory back. Idempotent.
-  virtual void stop(std::uint32_t timeout_ms) = 0;
+  // Clean stop: refuses new work, fails waiters, sync points and checkpoints until `deadline` (Env::now() scale), joins the lanes, gives the
+  // data directory back. After the deadline it leaves out all that the next start's recovery can do as well; what a lane is in the middle of
+  // is waited for. Idempotent.
+  virtual void stop(base::Micros deadline) = 0;
   // Runs `work`, which must not wait, with the node: stop() takes the node away only between such calls. False, and nothing was run: the
   // node has been stopped. A callback given to the node may be destroyed without a call when the lanes stop first.
   virtual bool use(const std::function<void(node::Node&)>& work) = 0;

@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
+#include "base/lane.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/posix_env.h"
@@ -27,7 +29,10 @@ using base::Code;
 using base::Result;
 using base::Status;
 
-constexpr std::uint32_t kExitStopMs = 2'000;      // R2
+constexpr base::Micros kExitStopMax = 2 * base::kSecond;  // R2: of the whole process, for all its nodes
+constexpr base::Micros kExitJoinMax =
+    kExitStopMax / 4;  // of these, for what has no deadline of its own: the lanes' last tasks
+constexpr base::Micros kStopMin = base::kSecond;  // hql_stop(0) seals and syncs all the same
 constexpr std::uint32_t kAnswerGraceMs = 10'000;  // over an operation's own deadline: the loop is stuck, not slow
 
 // Shared by the table and by calls in progress, which may outlive a stop.
@@ -190,25 +195,60 @@ Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
     all.nodes.erase(found);
     ++all.stopping;
   }
-  owned->stop(timeout_ms);
+  owned->stop(base::posix_env().now() + std::max(kStopMin, base::Micros{timeout_ms} * base::kMillisecond));
   const base::MutexLock lock(all.mutex);
   --all.stopping;
   all.settled.notify_all();
   return {};
 }
 
+// At exit. Each node is stopped by a thread of its own, and the process waits for them no longer than R2 says: a disk that hangs keeps a lane,
+// and whoever joins it. What is left behind then is what kill -9 leaves, and recovery does the rest. Nothing that those threads still use is
+// ever destroyed.
 void stop_all_nodes() {
-  Table& all = table();
-  for (;;) {
-    Owned owned;
-    {
-      const base::MutexLock lock(all.mutex);
-      if (all.nodes.empty()) return;
-      owned = all.nodes.back();
-      all.nodes.pop_back();
+  struct Progress {  // shared by the threads and this one, whichever ends last
+    base::Mutex mutex;
+    base::CondVar one_ended;
+    std::size_t left GUARDED_BY(mutex) = 0;
+    void end() {
+      const base::MutexLock lock(mutex);
+      --left;
+      one_ended.notify_all();
     }
-    owned->stop(kExitStopMs);
+  };
+  std::vector<Owned> nodes;
+  {
+    Table& all = table();
+    const base::MutexLock lock(all.mutex);
+    nodes.swap(all.nodes);
   }
+  const base::Micros end = base::posix_env().now() + kExitStopMax;
+  const auto progress = std::make_shared<Progress>();
+  {
+    const base::MutexLock lock(progress->mutex);
+    progress->left = nodes.size();
+  }
+  std::vector<std::unique_ptr<base::ThreadLane>> stoppers;
+  for (Owned& owned : nodes) {
+    auto stop = [owned = std::move(owned), end, progress]() mutable {
+      owned->stop(end - kExitJoinMax);
+      owned.reset();
+      progress->end();
+    };
+    try {
+      stoppers.push_back(base::ThreadLane::start("hql-exit"));
+      stoppers.back()->post(stop);
+    } catch (const std::exception&) {  // no thread to be had: this one, with whatever time it takes
+      stop();
+    }
+  }
+  const base::MutexLock lock(progress->mutex);
+  while (progress->left > 0)
+    if (!progress->one_ended.wait_until(progress->mutex, end) && progress->left > 0) break;
+  if (progress->left == 0) return;
+  base::log_warn("the stop of " + std::to_string(progress->left) +
+                 " nodes did not finish in time; recovery does the rest");
+  for (auto& stopper : stoppers) static_cast<void>(stopper.release());
 }
 
 Status attach_to_owner(const std::string& data_dir) {

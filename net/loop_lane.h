@@ -41,7 +41,7 @@ class LoopLane final : public base::Lane {
   using FailureHandler = base::ThreadLane::FailureHandler;
 
   // `name` is the thread's name, at most 15 characters. Every signal is blocked in the thread. `on_failure` learns of
-  // a standard exception that a task or a callback let out (out of memory) and runs on the lane, which goes on;
+  // a standard exception that a task or a callback let out (out of memory) and runs on the lane, which goes on; it lets nothing out itself;
   // without it such an exception ends the process. Errors: kInternal (no descriptors, no thread).
   static base::Result<std::unique_ptr<LoopLane>> start(const std::string& name, FailureHandler on_failure = {});
   ~LoopLane() override;

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "base/fault.h"
+
 namespace node {
 namespace {
 
@@ -84,6 +86,7 @@ void Driver::announce_commit(base::Member member) {
 
 void Driver::take(raft::Ready ready) {
   for (const raft::Message& message : ready.messages) hooks_.send(message);
+  static_cast<void>(HQL_FAULT_POINT("driver.take"));
   if (ready.persist) pending_.push_back(std::move(*ready.persist));
   for (Entry& entry : ready.committed) committed_.push_back(std::move(entry));
   for (const raft::ReadResult& result : ready.reads) hooks_.read(result);

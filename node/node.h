@@ -122,6 +122,10 @@ class Node : public vfs::Gate, public base::TransportHandler {
   virtual const Config& config() const = 0;
   // Name or "" and the id of a database; for messages.
   virtual std::optional<base::DatabaseId> database_id(const std::string& name) = 0;
+  // A task of the lane `lane` let a standard exception out (out of memory): what it worked on is half done. The node is at its end as with a
+  // failed log (R13): from this call on it votes, acknowledges and answers nothing more, and every later call says why. Any thread; needs
+  // little memory itself, and without that it is mute all the same.
+  virtual void lane_failed(const std::string& lane, const std::string& what) noexcept = 0;
   // The transport refused a peer, or was refused by one: shown as last_error and in the events. Loop lane.
   virtual void peer_trouble(const base::Error& why) = 0;
 };

@@ -22,6 +22,13 @@ constexpr Micros kStopSyncMax = 1500 * base::kMillisecond;  // of the 2 s that R
 constexpr Micros kTransferMax = 300 * base::kMillisecond;
 constexpr Micros kMetaRetry = 500 * base::kMillisecond;
 constexpr int kElectionTicksMin = 3;
+// Of its own in the address space, and untouched: it costs nothing until it is given back, when memory has run out.
+constexpr std::size_t kReserveBytes = std::size_t{1} << 20;
+
+Error broken_error() {
+  return base::make_error(Code::kPoisoned,
+                          "a thread of the node ran out of memory; the node has stopped taking part; restart it");
+}
 
 std::uint64_t first_nonce(base::Env& env) {
   const std::uint64_t number = env.random();
@@ -47,6 +54,7 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
       boot_nonce_(first_nonce(*parts.env)),
       events_(*parts.env),
       origins_(meta_.incarnation, meta_.boot) {
+  reserve_ = new std::byte[kReserveBytes];
   for (const std::string& note : data_dir_.notes) events_.add("identity", note);
   if (data_dir_.opened.damage) {
     last_error_ =
@@ -62,6 +70,8 @@ NodeImpl::NodeImpl(Parts parts, Config config, DataDir data_dir)
     shown_.incarnation = self_.incarnation;
   }
 }
+
+NodeImpl::~NodeImpl() { delete[] reserve_.exchange(nullptr); }
 
 // An embedded node is its own cluster at once: the first entry names it alone.
 Status NodeImpl::form_alone() {
@@ -232,7 +242,8 @@ void NodeImpl::start() {
 }
 
 void NodeImpl::begin() {
-  if (std::exchange(started_, true) || stopped()) return;
+  if (std::exchange(started_, true) || (stopped() && !broken_)) return;
+  if (broken_) return break_off("", "a task of the start let an exception out");
   if (restored_) make_core(std::move(*std::exchange(restored_, std::nullopt)));
   if (transport_ != nullptr) transport_->start(*this);
   events_.add("node", "started as " + node_name(self_.id));
@@ -251,6 +262,7 @@ void NodeImpl::begin() {
 }
 
 void NodeImpl::tick() {
+  if (broken_) break_off("", "no memory was left to say where");  // nothing, when that was said
   if (stopped()) return;
   const Micros period = std::max(1, config_.heartbeat_ms) * base::kMillisecond;
   parts_.loop->post_at(now() + period, [this] { tick(); });
@@ -290,6 +302,7 @@ std::string NodeImpl::node_name(NodeId id) const {
 
 Error NodeImpl::unavailable() const {
   if (final_error_) return *final_error_;
+  if (broken_) return broken_error();
   if (stopping_) return base::make_error(Code::kStopped, "the node is stopping");
   std::string who;
   for (const NodeId id : bootstrap_->missing()) who += (who.empty() ? "" : ", ") + node_name(id);
@@ -387,6 +400,7 @@ void NodeImpl::try_activate() {
 
 Status NodeImpl::may_propose() const {
   if (final_error_) return *final_error_;
+  if (broken_) return broken_error();
   if (stopping_) return base::make_error(Code::kStopped, "the node is stopping");
   if (driver_->full() || data_dir_.opened.log->full())
     return base::make_error(Code::kFull,
@@ -417,14 +431,53 @@ void NodeImpl::fail_node(const Error& why) {
   halt("poisoned", poisoned ? base::make_error(Code::kPoisoned, why.message + "; restart the node") : why);
 }
 
+// R2: memory ran out in a task, and whatever it worked on is half done: the core, the ledger, a lease, a file. So nothing of it is used again.
+// What left before was true when it left; entries that were not yet acknowledged are the log's to decide, and who waits for them is told
+// that their outcome is not known.
+void NodeImpl::lane_failed(const std::string& lane, const std::string& what) noexcept {
+  broken_ = true;
+  delete[] reserve_.exchange(nullptr);
+  try {
+    if (parts_.loop->is_current()) {
+      break_off(lane, what);
+    } else {
+      post([this, lane, what] { break_off(lane, what); });
+    }
+  } catch (const std::exception&) {
+    // The next tick says it, or nobody does: broken_ keeps the node from everything else.
+  }
+}
+
+void NodeImpl::break_off(const std::string& lane, const std::string& what) {
+  if (!started_) return;  // attach() may be at work on another thread; begin() comes back to it
+  const Error why = base::make_error(Code::kPoisoned, "thread " + (lane.empty() ? "?" : lane) +
+                                                          ": out of memory or of another resource (" + what +
+                                                          "); the node has stopped taking part; restart it");
+  halt("poisoned", why);
+}
+
+Status NodeImpl::still_alive() {
+  if (!broken_.load() && !ended_.load()) return base::ok();
+  {
+    base::MutexLock lock(shown_mutex_);
+    if (shown_end_) return *shown_end_;
+  }
+  return broken_error();
+}
+
 void NodeImpl::halt(const std::string& state, const Error& why) {
-  if (stopped()) return;
+  if (!final_state_.empty()) return;
+  driver_->halt();
   final_state_ = state;
   final_error_ = why;
+  {
+    base::MutexLock lock(shown_mutex_);
+    shown_end_ = why;
+  }
+  ended_ = true;
   last_error_ = base::to_string(why);
   events_.add("error", last_error_);
   base::log_error("node: " + last_error_);
-  driver_->halt();
   active_term_ = {};
   step_down(Leases::Refusal::kAnswer, why);
   fail_waiters(why);
@@ -486,7 +539,7 @@ void NodeImpl::stop(std::function<void()> done) {
 void NodeImpl::finish_stop() {
   if (!stop_done_) return;
   auto done = std::exchange(stop_done_, nullptr);
-  const bool clean = final_state_.empty();
+  const bool clean = !stopped();
   apply_->halt();
   driver_->halt();
   final_state_ = "stopped";

@@ -36,6 +36,7 @@ namespace node {
 class NodeImpl final : public Node {
  public:
   NodeImpl(Parts parts, Config config, DataDir data_dir);
+  ~NodeImpl() override;
 
   base::Member self() const override { return self_; }
   std::uint64_t boot_nonce() const override { return boot_nonce_; }
@@ -58,9 +59,11 @@ class NodeImpl final : public Node {
   raft::Status raft_status() override;
   const Config& config() const override { return config_; }
   std::optional<base::DatabaseId> database_id(const std::string& name) override;
+  void lane_failed(const std::string& lane, const std::string& what) noexcept override;
   void peer_trouble(const base::Error& why) override;
 
   // vfs::Gate, any thread.
+  base::Status still_alive() override;
   void acquire_lease(base::DatabaseId db, std::function<void(base::Result<vfs::Grant>)> done) override;
   void release_lease(base::DatabaseId db, base::LeaseId lease, base::LogId committed) override;
   void submit(vfs::Submission submission, std::function<void(vfs::Outcome)> done) override;
@@ -69,7 +72,7 @@ class NodeImpl final : public Node {
   void barrier(base::Micros deadline, std::function<void(base::Result<base::Index>)> done) override;
   void hold_log(std::function<void(base::Status)> held) override;
   void release_log() override;
-  bool log_synced() override { return data_dir_.opened.log->synced(); }
+  bool log_synced() override { return !broken_.load() && data_dir_.opened.log->synced(); }
   base::Micros now() override { return parts_.env->now(); }
   base::Micros commit_timeout() override { return config_.commit_timeout_ms * base::kMillisecond; }
 
@@ -157,12 +160,13 @@ class NodeImpl final : public Node {
   void try_activate();
   void step_down(Leases::Refusal refusal, const base::Error& why);
   void fail_node(const base::Error& why);
+  void break_off(const std::string& lane, const std::string& what);
   void halt(const std::string& state, const base::Error& why);
   void fail_waiters(const base::Error& why);
   void finish_stop();
   void write_meta(std::function<void()> done);
   [[nodiscard]] bool embedded() const { return config_.embedded(); }
-  [[nodiscard]] bool stopped() const { return !final_state_.empty(); }
+  [[nodiscard]] bool stopped() const { return !final_state_.empty() || broken_.load(); }
   base::Status may_propose() const;
   base::Error unavailable() const;  // why nothing can be written here now, for people
   std::string node_name(base::NodeId id) const;
@@ -318,11 +322,15 @@ class NodeImpl final : public Node {
   base::Micros prepared_at_ = 0;
 
   // Any thread.
+  std::atomic<bool> broken_{false};           // a task broke off: no state of the node may be used again
+  std::atomic<bool> ended_{false};            // final_error_ is set
+  std::atomic<std::byte*> reserve_{nullptr};  // memory for the way to the end
   std::atomic<std::uint64_t> commit_index_{0};
   std::atomic<std::uint64_t> durable_index_{0};
   std::atomic<std::uint64_t> applied_index_{0};
   mutable base::Mutex shown_mutex_;
   NodeStatus shown_ GUARDED_BY(shown_mutex_);
+  std::optional<base::Error> shown_end_ GUARDED_BY(shown_mutex_);  // final_error_
   raft::Status shown_raft_ GUARDED_BY(shown_mutex_);
   std::map<std::string, base::DatabaseId> names_ GUARDED_BY(shown_mutex_);
 };

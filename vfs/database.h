@@ -57,9 +57,10 @@ class Database : public pages::DatabaseImage {
   // The base recorded in <name>.sums: candidates are wanted from there on. kNotFound when there is none.
   static base::Result<base::LogId> recorded_base(base::Env& env, const std::string& dir, const std::string& name);
 
-  // Stops: checkpoints if it can (2 s at most), releases the keeper locks and closes the internal connections. With no reader left the WAL
+  // Stops: checkpoints if it can (2 s at most, and not when `deadline` has passed, Env::now() scale), releases the keeper locks and closes the
+  // internal connections. With no reader left the WAL
   // is then gone and the file is a plain database. Not on a lane. Destroying an image without close() leaves all to recovery.
-  virtual void close() = 0;
+  virtual void close(base::Micros deadline = INT64_MAX) = 0;
 
   // --- for the shim, on SQL threads ------------------------------------------------------------------------------------
   virtual const DatabaseParams& params() const = 0;

@@ -282,11 +282,14 @@ std::uint64_t DatabaseImpl::digest_with(const ChangedPages& changed, pages::Page
 }
 
 void DatabaseImpl::account(base::LogId id, pages::PageNo size_after, const ChangedPages& changed) {
+  // An exception (out of memory) on the way leaves hashes and index of different transactions: nothing is recorded then until a restart.
+  const bool sync_failed = std::exchange(sync_failed_, true);
   sums_.resize(size_after);
   for (const auto& [page, hash] : changed)
     if (page <= size_after) sums_.set(page, hash);
   applied_ = id;
   if (owed_ && owed_->index <= id.index) owed_.reset();
+  sync_failed_ = sync_failed;
 }
 
 void DatabaseImpl::commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after, pages::PageNo size_after,
@@ -391,7 +394,7 @@ void DatabaseImpl::let_files_go() {
   keeper_.close_descriptors();
 }
 
-void DatabaseImpl::close() {
+void DatabaseImpl::close(base::Micros deadline) {
   bool clean = false;
   {
     const base::MutexLock lock(mutex_);
@@ -402,12 +405,14 @@ void DatabaseImpl::close() {
     // A log that could not be synced may know less than the files: they are left to recovery.
     clean = state_ == pages::ImageState::kOk && require_synced_log();
   }
-  const base::Micros deadline = base::posix_env().now() + kCloseMax;
+  deadline = std::min(deadline, base::posix_env().now() + kCloseMax);
   if (!wait_for_tickets(deadline)) {
     // A lane is still inside a checkpoint or a publication: connection and locks stay until it is out, all else is left to recovery.
     base::log_warn("database " + params_.name + ": work is still running, so it is closed as after a crash");
     return;
   }
+  // The checkpoint only spares the next start some work: without time for it the files stay as they are (R2).
+  clean = clean && base::posix_env().now() < deadline;
   {
     const base::MutexLock lock(mutex_);
     // Its lane was stopped with the task still queued.

@@ -46,7 +46,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
   pages::ImageStatus status() override;
 
   // --- Database ---
-  void close() override;
+  void close(base::Micros deadline) override;
   const DatabaseParams& params() const override { return params_; }
   std::string file_path() const override { return path_; }
   base::Status attach(Connection& connection) override;

@@ -40,6 +40,9 @@ struct Submission {
 class Gate {
  public:
   virtual ~Gate() = default;
+  // Why nothing can be committed through this node again, whoever leads: it has come to its end (kPoisoned, kDiverged, kSuperseded, kStopped).
+  // Asked before WRITER, which a lane that broke off may have kept.
+  virtual base::Status still_alive() { return base::ok(); }
   // A connection wants WRITER of a database that no local connection holds. kNotLeader / kLearner (names the node that may),
   // kNoQuorum, kWaitingForNodes, kStopped, kPoisoned, kFull, kBusy (queued behind a transaction of another node).
   // The fast path (lease here and free) answers inside the call.

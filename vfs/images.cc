@@ -90,7 +90,7 @@ class ImagesImpl final : public Images {
     const auto found = table_->open.find(name);
     return found == table_->open.end() ? nullptr : found->second;
   }
-  void close_all() override {
+  void close_all(base::Micros deadline) override {
     std::vector<Database*> databases;
     std::vector<std::unique_ptr<Database>> retired;
     {
@@ -99,8 +99,8 @@ class ImagesImpl final : public Images {
       table_->open.clear();
       retired.swap(table_->retired);
     }
-    for (Database* database : databases) database->close();
-    for (const auto& database : retired) database->close();
+    for (Database* database : databases) database->close(deadline);
+    for (const auto& database : retired) database->close(deadline);
   }
 
  private:

@@ -16,8 +16,8 @@ class Images : public pages::ImageFactory {
   static std::unique_ptr<Images> make(DatabaseParams params);
   // Any thread; null when there is no open database of that name. Valid until close_all().
   virtual Database* find(const std::string& name) = 0;
-  // Stops all databases (Database::close).
-  virtual void close_all() = 0;
+  // Stops all databases (Database::close), with one deadline for them all.
+  virtual void close_all(base::Micros deadline = INT64_MAX) = 0;
 };
 
 }  // namespace vfs

@@ -109,6 +109,7 @@ base::Status lock_after_grant(ShimConnection& connection, base::LogId through, b
 int lock_leased(ShimConnection& connection) {
   Database& database = *connection.database;
   Gate& gate = connection.node->gate();
+  if (auto alive = gate.still_alive(); !alive) return refuse_lease(connection, alive.error());
   if (!connection.queue->may_ask(&connection)) return busy(connection);
   if (auto locked = database.try_lock_writer(connection); !locked) {
     if (locked.error().code == base::Code::kBusy) return busy(connection);

@@ -2,6 +2,7 @@
 #include "wal/log.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "base/fault.h"
 #include "wal/log_impl.h"
@@ -276,8 +277,25 @@ base::Status LogImpl::check_appends(const std::vector<Append>& appends) const {
   return base::ok();
 }
 
+// Whoever changes the log and is left by an exception (out of memory) leaves it poisoned: what is written and what is remembered may differ,
+// and only the next start, which reads what is there, makes them one again.
+class LogImpl::WholeOrPoisoned {
+ public:
+  explicit WholeOrPoisoned(LogImpl& log) : log_(log), exceptions_(std::uncaught_exceptions()) {}
+  ~WholeOrPoisoned() {
+    if (std::uncaught_exceptions() > exceptions_) log_.poisoned_ = true;
+  }
+  WholeOrPoisoned(const WholeOrPoisoned&) = delete;
+  WholeOrPoisoned& operator=(const WholeOrPoisoned&) = delete;
+
+ private:
+  LogImpl& log_;
+  const int exceptions_;
+};
+
 base::Status LogImpl::append_batch(std::vector<Append> appends, Durability wanted) {
   HQL_TRY(not_poisoned());
+  const WholeOrPoisoned whole(*this);
   HQL_TRY(check_appends(appends));
   items_.clear();
   for (const Append& append : appends) {
@@ -303,6 +321,7 @@ base::Status LogImpl::append_batch(std::vector<Append> appends, Durability wante
 
 base::Status LogImpl::sync() {
   HQL_TRY(not_poisoned());
+  const WholeOrPoisoned whole(*this);
   if (all_synced_) return base::ok();
   return sync_tail();
 }
@@ -333,6 +352,7 @@ void LogImpl::apply_items() {
 
 base::Status LogImpl::seal() {
   HQL_TRY(not_poisoned());
+  const WholeOrPoisoned whole(*this);
   if (sealed_) return base::ok();
   HQL_TRY(sync());  // before the seal that says so
   items_.clear();
@@ -341,6 +361,7 @@ base::Status LogImpl::seal() {
 
 base::Status LogImpl::set_floor(Group group, LogId floor) {
   HQL_TRY(not_poisoned());
+  const WholeOrPoisoned whole(*this);
   const GroupState& state = groups_[slot_of(group)];
   if (floor.index <= state.floor.index) return base::ok();
   if (!state.index.holds(floor.index) || state.index.at(floor.index).term != floor.term) {
@@ -359,6 +380,7 @@ base::Status LogImpl::set_floor(Group group, LogId floor) {
 
 base::Status LogImpl::reset(Group group, LogId floor) {
   HQL_TRY(not_poisoned());
+  const WholeOrPoisoned whole(*this);
   Item item{{RecordType::kReset, group}, {}};
   item.header.index = floor.index;
   item.header.term = floor.term;

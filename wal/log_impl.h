@@ -59,6 +59,7 @@ class LogImpl final : public Log {
   base::Status give_up(base::Error error);
   base::Status poison(base::Error error);
   [[nodiscard]] base::Status not_poisoned() const;
+  class WholeOrPoisoned;
   void apply_items();
   void update_bytes();
   [[nodiscard]] std::array<LogId, base::kGroupCount> lasts() const;

@@ -629,4 +629,38 @@ TEST(ThreeNodes, RefusedRequests_AreAnswered) {
   EXPECT_EQ(moved->error().message, "node 9 is not a voter");
 }
 
+// R2: an exception left a task of the leader in the middle. Nothing it holds may count any more, from that very moment.
+TEST(ThreeNodes, LaneOfTheLeaderFails_ItIsMuteAndTheOthersGoOn) {
+  for (std::uint64_t seed = 700; seed < 720; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Cluster cluster({.seed = seed});
+    make_healthy(cluster);
+    cluster.write(kOne, 5 * kSecond);
+    settle(cluster);
+    const NodeId leader = cluster.leader();
+    const base::Term term = cluster.node(leader)->raft_status().term;
+    const auto in_flight = cluster.write(leader, 5 * kSecond);
+    cluster.run_for(static_cast<base::Micros>(seed % 20) * base::kMillisecond / 4);
+    cluster.node(leader)->lane_failed("hql-apply", "std::bad_alloc");
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.leader() && cluster.leader() != leader; }, 30 * kSecond))
+        << cluster.dump();
+    const node::NodeStatus status = cluster.node(leader)->status();
+    EXPECT_EQ(status.state, "poisoned");
+    EXPECT_NE(status.last_error.find("hql-apply"), std::string::npos) << status.last_error;
+    EXPECT_EQ(cluster.node(leader)->raft_status().term, term) << "it took part in a later term";
+    EXPECT_FALSE(cluster.node(leader)->still_alive().has_value());
+    const auto refused = cluster.write(leader, 3 * kSecond);
+    const NodeId other = cluster.leader();
+    const auto kept = cluster.write(other, 5 * kSecond);
+    settle(cluster);
+    EXPECT_NE(cluster.op(in_flight), OpState::kPending);
+    EXPECT_EQ(cluster.op(refused), OpState::kRefused);
+    EXPECT_EQ(cluster.op(kept), OpState::kAcked);
+    cluster.stop(leader, Cluster::Stop::kKill);
+    cluster.start(leader);
+    ASSERT_TRUE(cluster.run_until([&] { return cluster.healthy(leader); }, 30 * kSecond)) << cluster.dump();
+    check(cluster);
+  }
+}
+
 }  // namespace

@@ -256,8 +256,8 @@ base::Status Node::checkpoint() {
   return outcome.get_future().get();
 }
 
-void Node::close() {
-  database_->close();
+void Node::close(base::Micros deadline) {
+  database_->close(deadline);
   database_.reset();
 }
 

@@ -123,7 +123,7 @@ class Node {
   base::Result<base::LogId> sync_point();
   base::Status checkpoint();
   void crash() { database_.reset(); }                  // without close()
-  void close();
+  void close(base::Micros deadline = INT64_MAX);
   vfs::Database& operator*() { return *database_; }
   vfs::Database* operator->() { return database_.get(); }
   [[nodiscard]] std::string path() const { return dir_ + "/app.db"; }

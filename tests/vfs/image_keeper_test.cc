@@ -75,6 +75,17 @@ TEST_F(Keeper, Close_LeavesAPlainDatabase) {
   EXPECT_EQ(node->status().base, source.last());
 }
 
+// R2: the time of a stop is over, and what a checkpoint would have spared the next start is left to it.
+TEST_F(Keeper, CloseAfterItsDeadline_LeavesTheFilesToRecovery) {
+  const auto size = std::filesystem::file_size(node.path() + "-wal");
+  node.close(0);
+  ASSERT_TRUE(std::filesystem::exists(node.path() + "-wal"));
+  EXPECT_EQ(std::filesystem::file_size(node.path() + "-wal"), size);
+  ASSERT_OK(node.open(source.history()));
+  EXPECT_EQ(node->status().applied, source.last());
+  EXPECT_EQ(cli("SELECT count(*) FROM t"), "3");
+}
+
 TEST_F(Keeper, CloseUnderAReader_KeepsTheWalAndTheReader) {
   Plain reader(node.path(), SQLITE_OPEN_READONLY);
   ASSERT_EQ(reader.exec("BEGIN"), SQLITE_OK);

@@ -301,6 +301,27 @@ TEST_F(LogFaultTest, Points_Armed_FailAsTheyShould) {
   ASSERT_TRUE(base::arm_faults("wal.sync:eio"));
   EXPECT_EQ(append(entries(Group::kData, 1, 100)).error().code, Code::kPoisoned);
 }
+
+// R2: what is written and what is remembered may differ; only the next start, which reads what is there, may go on with it.
+TEST_F(LogFaultTest, OutOfMemory_Poisons_AndTheNextStartFindsWhatWasAcknowledged) {
+  open();
+  ASSERT_TRUE(append(entries(Group::kData, 3, 100)));
+  for (const char* point : {"wal.write:oom:1", "wal.sync:oom:1"}) {
+    ASSERT_TRUE(base::arm_faults(point));
+    EXPECT_THROW(static_cast<void>(log_->append_batch({entries(Group::kData, 1, 100)})), std::bad_alloc) << point;
+    base::disarm_faults();
+    EXPECT_TRUE(log_->poisoned()) << point;
+    EXPECT_EQ(append(entries(Group::kData, 1, 100)).error().code, Code::kPoisoned) << point;
+    EXPECT_EQ(log_->sync().error().code, Code::kPoisoned) << point;
+    EXPECT_EQ(log_->seal().error().code, Code::kPoisoned) << point;
+    log_.reset();
+    auto opened = wal::Log::open(env_, options_);
+    ASSERT_TRUE(opened) << point;
+    EXPECT_FALSE(opened->damage) << point;
+    EXPECT_GE(opened->groups[0].entries.size(), 3u) << point;
+    log_ = std::move(opened->log);
+  }
+}
 #endif
 
 TEST_F(LogTest, Dump_OfAMixedLog_NamesEveryKindOfRecord) {
