@@ -13,22 +13,22 @@ using base::NodeId;
 
 constexpr std::uint64_t kSampleSteps = 37;  // nodes are asked for their status every so many tasks
 
-// Shows every frame that a node sends to the invariants.
+// Shows every frame that a node sends to the invariants. What is left of a process that was killed in this very task sends nothing.
 class TapTransport final : public base::Transport {
  public:
-  TapTransport(std::unique_ptr<base::Transport> inner, NodeId node, Invariants& invariants)
-      : inner_(std::move(inner)), node_(node), invariants_(invariants) {}
+  TapTransport(std::unique_ptr<base::Transport> inner, const SimLane& loop, Invariants& invariants)
+      : inner_(std::move(inner)), loop_(loop), invariants_(invariants) {}
   void start(base::TransportHandler& handler) override { inner_->start(handler); }
   void set_peers(const std::vector<base::PeerAddress>& peers) override { inner_->set_peers(peers); }
   bool send(NodeId peer, base::Channel channel, base::SharedBytes frame) override {
-    invariants_.sent(node_, *frame);
+    if (loop_.alive()) invariants_.sent(loop_.node(), *frame);
     return inner_->send(peer, channel, std::move(frame));
   }
   void disconnect(NodeId peer) override { inner_->disconnect(peer); }
 
  private:
   std::unique_ptr<base::Transport> inner_;
-  const NodeId node_;
+  const SimLane& loop_;
   Invariants& invariants_;
 };
 
@@ -45,6 +45,13 @@ Cluster::Cluster(Options options)
       log("node " + std::to_string(id.value) + " crashes at a disk operation");
       scheduler_.kill(id);
       bury(this->host(id));
+    });
+    host.log = std::make_unique<LogWatch>(
+        "/data/log", options_.log_sync == "immediate" ? LogWatch::Sync::kEveryBatch : LogWatch::Sync::kInterval);
+    invariants_.watch(host.id, *host.log);
+    host.disk->on_changed([this, id = host.id](DiskOp op, const std::string& path, const SimFile& file) {
+      this->host(id).log->changed(op, path, file,
+                                  [this, id](const LogImage::Entry& entry) { invariants_.stored(id, entry); });
     });
   }
   scheduler_.after_step([this] { after_step(); });
@@ -147,7 +154,7 @@ void Cluster::boot(Host& host) {
   self.incarnation = process.node->self().incarnation;
   self.boot_nonce = process.node->boot_nonce();
   if (options_.nodes > 1)
-    process.transport = std::make_unique<TapTransport>(network_.attach(self, loop), id, invariants_);
+    process.transport = std::make_unique<TapTransport>(network_.attach(self, loop), loop, invariants_);
   const base::Status attached = process.node->attach(*process.images, *process.executors, process.transport.get());
   if (host.process == nullptr) return;
   if (!attached) {
@@ -161,12 +168,15 @@ void Cluster::boot(Host& host) {
     if (event.text.find("beyond the end of the log") != std::string::npos)
       invariants_.breach("node " + std::to_string(id.value) + ": " + event.text);
   }
+  if (!host.log->opened(*process.env))
+    invariants_.breach("node " + std::to_string(id.value) + " has started, and its log cannot be read");
   process.node->start();
 }
 
 // The process is dead. Its objects may be on the stack: they are destroyed after the running task.
 void Cluster::bury(Host& host) {
   host.starting = false;
+  host.log->forget();
   if (!host.process) return;
   graves_.push_back(std::move(host.process));
   lost_operations(host.id);

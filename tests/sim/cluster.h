@@ -93,6 +93,7 @@ class Cluster {
   struct Host {
     base::NodeId id;
     std::unique_ptr<SimDisk> disk;
+    std::unique_ptr<LogWatch> log;
     std::unique_ptr<Process> process;
     bool starting = false;
     std::string error;

@@ -221,6 +221,7 @@ Status SimDisk::do_write(const LifePtr& life, const std::string& path, SimFile& 
   }
   const std::size_t fits = fitting(file, offset, bytes.size());
   file.write(offset, bytes.first(fits));
+  if (on_changed_) on_changed_(DiskOp::kWrite, path, file);
   HQL_TRY(finish(verdict));
   if (fits < bytes.size()) return make_error(Code::kFull, "write " + path + ": No space left on device");
   return ok();
@@ -234,7 +235,10 @@ Status SimDisk::do_sync(const LifePtr& life, const std::string& path, SimFile& f
     return make_error(Code::kIo, verdict.error().message);
   }
   // A power cut in the middle of a sync finds some sectors written: what dirty sectors mean anyway.
-  if (*verdict != Verdict::kCrashDuring) file.sync();
+  if (*verdict != Verdict::kCrashDuring) {
+    file.sync();
+    if (on_changed_) on_changed_(DiskOp::kSync, path, file);
+  }
   return finish(*verdict);
 }
 

@@ -115,6 +115,12 @@ class SimDisk {
   // Flips a random bit of a random byte of the file; returns the offset.
   base::Result<std::uint64_t> rot_somewhere(const std::string& path);
 
+  // Called after a write or a sync that changed `path`, inside the operation: for who watches what a power cut would leave. It must not
+  // call the disk's Env.
+  void on_changed(std::function<void(DiskOp op, const std::string& path, const SimFile& file)> watcher) {
+    on_changed_ = std::move(watcher);
+  }
+
   // For tests: all files as a process would see them, and as the disk holds them. Directories are not listed.
   [[nodiscard]] std::vector<std::string> paths() const;
   [[nodiscard]] base::Bytes cached(const std::string& path) const;  // empty when there is none
@@ -198,6 +204,7 @@ class SimDisk {
   CrashPoint crash_point_ = CrashPoint::kAny;
   bool crashed_ = false;
   std::function<void()> on_crash_;
+  std::function<void(DiskOp, const std::string&, const SimFile&)> on_changed_;
   std::function<void(const std::string&)> trace_;
 };
 

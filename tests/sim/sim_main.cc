@@ -66,17 +66,29 @@ int main(int argc, char** argv) {
     total.tasks += result.tasks;
     total.votes += result.votes;
     total.ahead += result.ahead;
+    total.promises += result.promises;
+    total.lost += result.lost;
+    total.strays += result.strays;
+    total.belated += result.belated;
     total.trace ^= result.trace;
   }
   std::printf(
       "%llu seeds, %d nodes: %llu writes acknowledged, %llu refused, %llu unknown, %llu votes, %llu databases "
-      "ahead of their log, %llu tasks, trace %016llx\n",
+      "ahead of their log, %llu tasks, trace %016llx\n"
+      "%llu promises held against the disk; %llu frames lost, %llu doubled or overtaken, %llu belated\n",
       static_cast<unsigned long long>(seeds), options.nodes, static_cast<unsigned long long>(total.acked),
       static_cast<unsigned long long>(total.refused), static_cast<unsigned long long>(total.unknown),
       static_cast<unsigned long long>(total.votes), static_cast<unsigned long long>(total.ahead),
-      static_cast<unsigned long long>(total.tasks), static_cast<unsigned long long>(total.trace));
+      static_cast<unsigned long long>(total.tasks), static_cast<unsigned long long>(total.trace),
+      static_cast<unsigned long long>(total.promises), static_cast<unsigned long long>(total.lost),
+      static_cast<unsigned long long>(total.strays), static_cast<unsigned long long>(total.belated));
   if (total.acked == 0) {
     std::printf("nothing was acknowledged: the run proves nothing\n");
+    return 1;
+  }
+  if (seeds >= 50 && options.nodes > 1 &&
+      (total.promises == 0 || total.lost == 0 || total.strays == 0 || total.belated == 0)) {
+    std::printf("the network was too kind: the run proves little\n");
     return 1;
   }
   return 0;

@@ -17,7 +17,27 @@ using base::NodeId;
 constexpr std::uint64_t kWorkloadStream = 1;
 constexpr std::uint64_t kFaultStream = 2;
 constexpr int kWipesMax = 3;
-constexpr std::uint32_t kBreakPpm = 3000;  // in every third run connections also break by themselves
+constexpr std::uint64_t kNetworkStream = 3;
+
+// The network of a run, by its seed: a quarter of the runs have clean connections, a quarter see what TCP does to a program, half see single
+// frames lost, doubled, overtaken and belated as well, some of them to no end.
+NetworkOptions rough_network(NetworkOptions calm, base::Random random) {
+  NetworkOptions rough = std::move(calm);
+  const std::uint64_t kind = random.below(4);
+  const auto up_to = [&random](std::uint64_t ppm) { return static_cast<std::uint32_t>(random.below(ppm + 1)); };
+  if (kind == 1 || (kind > 1 && random.chance(1, 2))) {
+    rough.break_ppm = up_to(6000);
+    rough.refuse_ppm = up_to(20000);
+  }
+  if (kind > 1) {
+    const std::uint64_t harsh = kind == 3 ? 10 : 1;
+    rough.wild.lost = up_to(10000 * harsh);
+    rough.wild.doubled = up_to(10000 * harsh);
+    rough.wild.overtaken = up_to(20000 * harsh);
+    rough.wild.belated = up_to(5000 * harsh);
+  }
+  return rough;
+}
 
 class Run {
  public:
@@ -25,14 +45,12 @@ class Run {
       : options_(options),
         cluster_({.seed = options.seed, .nodes = options.nodes, .trace = options.trace, .log_sync = options.log_sync}),
         workload_(cluster_.scheduler().stream(kWorkloadStream)),
-        faults_(cluster_.scheduler().stream(kFaultStream)) {}
+        faults_(cluster_.scheduler().stream(kFaultStream)),
+        calm_(cluster_.network().options()),
+        rough_(rough_network(calm_, cluster_.scheduler().stream(kNetworkStream))) {}
 
   RunResult go() {
-    if (options_.seed % 3 == 0) {
-      NetworkOptions network = cluster_.network().options();
-      network.break_ppm = kBreakPpm;
-      cluster_.network().set_options(network);
-    }
+    cluster_.network().set_options(rough_);
     cluster_.start_all();
     schedule_work();
     // Faults may come before the cluster is formed: first starts under faults are runs like any other.
@@ -70,6 +88,11 @@ class Run {
     out.publications = cluster_.invariants().publications();
     out.votes = cluster_.invariants().votes();
     out.ahead = cluster_.found_ahead();
+    out.promises = cluster_.invariants().promises();
+    const NetworkStats& network = cluster_.network().stats();
+    out.lost = network.lost;
+    out.strays = network.strays;
+    out.belated = network.belated;
     out.trace = cluster_.scheduler().trace();
     return out;
   }
@@ -156,10 +179,11 @@ class Run {
           cluster_.run_until([&] { return recovered(); }, 20 * kSecond);
         }
         wipe(id, later);
+        cluster_.network().set_options(rough_);
         break;
       case 12:
         if (const NodeId other = any(faults_); other != id) {
-          cluster_.network().clog(id, other, cluster_.scheduler().now() + later);
+          cluster_.network().clog(id, other, later);
           if (cluster_.up(id))
             cluster_.node(id)->transfer_leader(other, cluster_.node(id)->now() + kSecond, [](const auto&) {});
         }
@@ -187,7 +211,8 @@ class Run {
   void cut_one(NodeId id, Micros later) {
     if (cluster_.ids().size() < 3) return;
     heal();
-    if (!ok() || !cluster_.run_until([&] { return recovered(); }, 20 * kSecond)) return;
+    if (!ok() || !cluster_.run_until([&] { return recovered(); }, 20 * kSecond))
+      return cluster_.network().set_options(rough_);
     kept_down_ = id;
     cluster_.stop(id, Cluster::Stop::kPowerCut);
     cluster_.run_for(kSecond);  // what the node had sent arrives
@@ -202,6 +227,7 @@ class Run {
     if (!cluster_.run_until(together, 120 * kSecond) && ok())
       fail("liveness: the others do not go on without one node");
     kept_down_ = {};
+    cluster_.network().set_options(rough_);
     restart_later(id, later);
   }
   void split() {
@@ -241,9 +267,7 @@ class Run {
   void heal() {
     cluster_.log("healed");
     cluster_.network().heal_all();
-    NetworkOptions network = cluster_.network().options();
-    network.break_ppm = 0;
-    cluster_.network().set_options(network);
+    cluster_.network().set_options(calm_);
     for (const NodeId id : cluster_.ids()) {
       cluster_.scheduler().resume(id);
       cluster_.disk(id).set_latency({});
@@ -284,6 +308,8 @@ class Run {
   Cluster cluster_;
   base::Random workload_;
   base::Random faults_;
+  const NetworkOptions calm_;
+  const NetworkOptions rough_;
   bool working_ = true;
   int wiped_ = 0;
   NodeId kept_down_;  // not started by what was planned before

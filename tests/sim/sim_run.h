@@ -22,7 +22,11 @@ struct RunResult {
   std::uint64_t tasks = 0;
   std::uint64_t publications = 0;
   std::uint64_t votes = 0;
-  std::uint64_t ahead = 0;  // databases found ahead of their node's log
+  std::uint64_t ahead = 0;     // databases found ahead of their node's log
+  std::uint64_t promises = 0;  // frames that were held against the disk of their sender
+  std::uint64_t lost = 0;  // frames; likewise those that came twice or out of order, and copies over a later connection
+  std::uint64_t strays = 0;
+  std::uint64_t belated = 0;
   std::uint64_t trace = 0;  // hash of the schedule: equal for equal seeds
 };
 RunResult run_seed(const RunOptions& options);

@@ -278,7 +278,8 @@ bool SimNetwork::send(Endpoint& from, NodeId to, Channel channel, base::SharedBy
   const std::size_t size = frame->size();
   const std::size_t number = channel == Channel::kControl ? 0 : 1;
   Pipe& pipe = link.sides[1 - sender].incoming[number];
-  if (!pipe.frames.empty() && pipe.bytes + size > options_.queue_max) {
+  const bool full = !pipe.frames.empty() && pipe.bytes + size > options_.queue_max;
+  if (full || random_.chance(options_.refuse_ppm, 1000000)) {
     ++stats_.refused;
     return false;
   }
@@ -288,6 +289,7 @@ bool SimNetwork::send(Endpoint& from, NodeId to, Channel channel, base::SharedBy
     break_link(link, delay(), delay());
     return true;
   }
+  if (options_.wild.any() && !wild(link, 1 - sender, channel, frame)) return true;
   Micros arrives = std::max({scheduler_.now() + delay(), pipe.last_arrival, link.clogged_until[1 - sender]});
   if (options_.bytes_per_micro > 0) arrives += static_cast<Micros>(size / options_.bytes_per_micro);
   pipe.last_arrival = arrives;
@@ -295,6 +297,42 @@ bool SimNetwork::send(Endpoint& from, NodeId to, Channel channel, base::SharedBy
   pipe.frames.push_back({arrives, std::move(frame)});
   schedule_pump(link, 1 - sender, number, arrives);
   return true;
+}
+
+bool SimNetwork::wild(Link& link, std::size_t side, Channel channel, const base::SharedBytes& frame) {
+  const Tolerance tolerance = options_.tolerates ? options_.tolerates(*frame) : Tolerance::kAll;
+  if (tolerance == Tolerance::kNothing) return true;
+  const WildFaults& faults = options_.wild;
+  const auto strikes = [this](std::uint32_t ppm) { return random_.chance(ppm, 1000000); };
+  if (strikes(faults.lost)) {
+    ++stats_.lost;
+    return false;
+  }
+  const auto later = [this](Micros max) { return scheduler_.now() + delay() + random_.between(0, max); };
+  if (strikes(faults.doubled)) {
+    ++stats_.strays;
+    send_stray(link, side, channel, frame, link.epoch, later(faults.stray_max));
+  }
+  if (tolerance == Tolerance::kAll && strikes(faults.belated)) {
+    ++stats_.belated;
+    send_stray(link, side, channel, frame, 0, later(faults.belated_max));
+  }
+  if (!strikes(faults.overtaken)) return true;
+  ++stats_.strays;
+  send_stray(link, side, channel, frame, link.epoch, later(faults.stray_max));
+  return false;
+}
+
+void SimNetwork::send_stray(Link& link, std::size_t side, Channel channel, base::SharedBytes frame, std::uint64_t epoch,
+                            Micros time) {
+  // The process that gets it may be another than the one that lives now.
+  in_world(time, [this, &link, side, channel, frame = std::move(frame), epoch] {
+    on_loop(link.ends[side], scheduler_.now(), [this, &link, side, channel, frame, epoch] {
+      if ((epoch != 0 && link.epoch != epoch) || link.blocked[side] || !link.sides[side].up) return;
+      ++stats_.delivered;
+      endpoint(link.ends[side])->handler->on_frame(link.ends[1 - side], channel, *frame);
+    });
+  });
 }
 
 void SimNetwork::schedule_pump(Link& link, std::size_t side, std::size_t channel, Micros time) {

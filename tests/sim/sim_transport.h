@@ -1,12 +1,17 @@
 // SimNetwork: the wires of a simulated cluster, and base::Transport for each of its nodes. A connection between two nodes is a pair of
-// TCP streams, one per channel and direction: nothing is lost, doubled or reordered within a stream while the connection lives; across
-// channels and connections everything is. Connections break at random and on partitions, and come back.
-// All callbacks are tasks of the node's loop lane, never made inside a call of the Transport. One thread.
+// TCP streams, one per channel and direction. What base/transport.h promises, and NetworkOptions without `wild` keeps:
+//   - within a stream and a connection frames arrive in order, none twice, and none is missing between two that arrive;
+//   - a frame arrives only over the connection it was sent on: never after on_down, nor after the next on_up.
+// Everything else happens: a queue is full and send() says false; a connection breaks and what is under way in either direction is lost,
+// noticed by one side long before the other; control frames and data frames overtake each other; a direction stands still.
+// `wild` breaks those promises too, frame by frame, where `tolerates` allows it: frames are lost, doubled, overtaken, and come from an earlier
+// connection. All callbacks are tasks of the node's loop lane, never made inside a call of the Transport. One thread.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -19,13 +24,29 @@
 
 namespace sim {
 
+// What TCP never does to a frame. Chances per million.
+struct WildFaults {
+  std::uint32_t lost = 0;
+  std::uint32_t doubled = 0;                    // a copy comes later as well
+  std::uint32_t overtaken = 0;                  // leaves its place in the stream
+  std::uint32_t belated = 0;                    // a copy comes much later, over whatever connection there is then
+  Micros stray_max = 300 * base::kMillisecond;  // how much later a copy, or a frame out of its place, comes
+  Micros belated_max = 20 * base::kSecond;
+  [[nodiscard]] bool any() const { return lost + doubled + overtaken + belated > 0; }
+};
+// Of which of them a receiver may be asked to survive.
+enum class Tolerance : std::uint8_t { kNothing, kWithinConnection, kAll };
+
 struct NetworkOptions {
   Micros delay_min = 100;  // of one frame, one way
   Micros delay_max = 2 * base::kMillisecond;
   std::uint32_t slow_ppm = 5000;  // frames per million that take up to slow_factor times as long
   std::int64_t slow_factor = 20;
-  std::uint32_t break_ppm = 0;          // frames per million in whose place the connection breaks
-  std::uint64_t bytes_per_micro = 100;  // bandwidth of one stream
+  std::uint32_t break_ppm = 0;   // frames per million in whose place the connection breaks
+  std::uint32_t refuse_ppm = 0;  // calls of send() per million that find the queue full
+  WildFaults wild;
+  std::function<Tolerance(base::ByteView frame)> tolerates;  // empty: kAll
+  std::uint64_t bytes_per_micro = 100;                       // bandwidth of one stream
   Micros reconnect_min = 10 * base::kMillisecond;
   Micros reconnect_max = 500 * base::kMillisecond;
   Micros blocked_break_min = base::kSecond;  // a blocked direction breaks the connection after so long
@@ -40,6 +61,9 @@ struct NetworkStats {
   std::uint64_t refused = 0;   // send() said false
   std::uint64_t connects = 0;  // connections that both sides accepted
   std::uint64_t breaks = 0;
+  std::uint64_t lost = 0;    // by `wild`; the next two likewise
+  std::uint64_t strays = 0;  // copies, and frames out of their place
+  std::uint64_t belated = 0;
 };
 
 // How a process that dies looks from outside.
@@ -141,6 +165,11 @@ class SimNetwork {
   void settle(Link& link);
 
   bool send(Endpoint& from, NodeId to, base::Channel channel, base::SharedBytes frame);
+  // What `wild` makes of a frame. False: it does not go into its stream.
+  bool wild(Link& link, std::size_t side, base::Channel channel, const base::SharedBytes& frame);
+  // A frame outside of its stream. Only while connection `epoch` lives, or (0) over any.
+  void send_stray(Link& link, std::size_t side, base::Channel channel, base::SharedBytes frame, std::uint64_t epoch,
+                  Micros time);
   void schedule_pump(Link& link, std::size_t side, std::size_t channel, Micros time);
   void pump(Link& link, std::uint64_t epoch, std::size_t side, std::size_t channel);
   // Frames on their way to `side` arrive at `time` at the earliest.
