@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "node/first_page.h"
+#include "node/hello.h"
+
 namespace sim {
 namespace {
 
@@ -32,6 +35,27 @@ class TapTransport final : public base::Transport {
   Invariants& invariants_;
 };
 
+// What of SimNetwork's wild faults the product survives by what its frames say. Raft messages name both members and their term, forwarded
+// requests their origin. Bootstrap frames name no incarnation: that they come over the sender's own connection tells whose they are. Control
+// requests are not remembered by the leader, and the asker counts the refusals: they rest on a transport that doubles nothing.
+Tolerance tolerance_of(base::ByteView bytes) {
+  const auto frame = node::parse_frame(bytes);
+  if (!frame) return {};
+  switch (frame->kind) {
+    case node::FrameKind::kRaft:
+    case node::FrameKind::kForward:
+    case node::FrameKind::kForwardReply:
+      return {.lost = true, .doubled = true, .overtaken = true, .belated = true};
+    case node::FrameKind::kBootstrap:
+    case node::FrameKind::kSuperseded:
+      return {.lost = true, .doubled = true, .overtaken = true, .belated = false};
+    case node::FrameKind::kControl:
+    case node::FrameKind::kControlReply:
+      return {.lost = true, .doubled = false, .overtaken = true, .belated = false};
+  }
+  return {};
+}
+
 }  // namespace
 
 Cluster::Cluster(Options options)
@@ -54,6 +78,9 @@ Cluster::Cluster(Options options)
                                   [this, id](const LogImage::Entry& entry) { invariants_.stored(id, entry); });
     });
   }
+  NetworkOptions network = network_.options();
+  network.tolerates = tolerance_of;
+  network_.set_options(std::move(network));
   scheduler_.after_step([this] { after_step(); });
 }
 
@@ -185,6 +212,11 @@ void Cluster::bury(Host& host) {
 void Cluster::lost_operations(NodeId id) {
   for (auto& [number, op] : ops_)
     if (op.node == id && op.state == OpState::kPending) op.state = OpState::kUnknown;
+  for (auto& [name, other] : others_) {
+    if (other.node != id) continue;
+    if (other.created == OpState::kPending) other.created = OpState::kUnknown;
+    if (other.dropped == OpState::kPending) other.dropped = OpState::kUnknown;
+  }
 }
 
 void Cluster::stop(NodeId id, Stop how) {
@@ -339,12 +371,67 @@ std::uint64_t Cluster::local_write(NodeId id, Micros timeout, std::size_t count)
   return numbers.back();
 }
 
+bool Cluster::all_answered() const {
+  return count(OpState::kPending) == 0 && std::none_of(others_.begin(), others_.end(), [](const auto& other) {
+           return other.second.created == OpState::kPending || other.second.dropped == OpState::kPending;
+         });
+}
+
+OpState Cluster::state_of(const base::Status& status) {
+  if (status) return OpState::kAcked;
+  return status.error().code == base::Code::kUnknownOutcome ? OpState::kUnknown : OpState::kRefused;
+}
+
+void Cluster::create_other(NodeId id, Micros timeout) {
+  const std::string name = "other" + std::to_string(others_.size()) + ".db";
+  others_[name] = {OpState::kPending, std::nullopt, id};
+  node(id)->create_database(
+      node::empty_database(name, {}), node(id)->now() + timeout, [this, name](const auto& result) {
+        Other& other = others_.at(name);
+        if (other.created != OpState::kPending) return;
+        other.created = state_of(result ? base::ok() : base::Status(result.error()));
+        log(name + ": " + (result ? "created" : "not created: " + base::to_string(result.error())));
+      });
+}
+
+void Cluster::drop_other(NodeId id, Micros timeout) {
+  for (auto& [name, other] : others_) {
+    if (other.created != OpState::kAcked || other.dropped) continue;
+    other.dropped = OpState::kPending;
+    other.node = id;
+    node(id)->drop_database(name, node(id)->now() + timeout, [this, name = name](const base::Status& status) {
+      Other& asked = others_.at(name);
+      if (asked.dropped != OpState::kPending) return;
+      asked.dropped = state_of(status);
+      log(name + ": " + (status ? "dropped" : "not dropped: " + base::to_string(status.error())));
+    });
+    return;
+  }
+}
+
+// What was answered is so on every node, and what was not is the same on all.
+std::string Cluster::check_others() const {
+  for (const auto& [name, other] : others_) {
+    std::size_t there = 0;
+    for (const auto& [id, host] : hosts_) there += node(id)->database_id(name) ? 1 : 0;
+    const std::string found = " is on " + std::to_string(there) + " nodes, ";
+    if (there != 0 && there != hosts_.size()) return name + found + "and not on all";
+    if (other.created == OpState::kPending || other.dropped == OpState::kPending) return name + " was never answered";
+    if (there != 0 && other.created == OpState::kRefused) return name + found + "and its creation was refused";
+    if (there != 0 && other.dropped == OpState::kAcked) return name + found + "and was dropped";
+    if (there == 0 && other.created == OpState::kAcked && (!other.dropped || other.dropped == OpState::kRefused))
+      return name + found + "and was created";
+  }
+  return "";
+}
+
 std::size_t Cluster::count(OpState state) const {
   return static_cast<std::size_t>(
       std::count_if(ops_.begin(), ops_.end(), [state](const auto& op) { return op.second.state == state; }));
 }
 
 std::string Cluster::check_content() const {
+  if (const std::string wrong = check_others(); !wrong.empty()) return wrong;
   for (const auto& [id, host] : hosts_) {
     const std::string who = "node " + std::to_string(id.value) + ": ";
     const SimImage* image = this->image(id);

@@ -72,8 +72,12 @@ class Cluster {
   void read(base::NodeId id, base::Micros timeout);
   // A local transaction on `id`, as a connection through the shim would make it.
   std::uint64_t local_write(base::NodeId id, base::Micros timeout, std::size_t count = 1);
+  // Another database is created through `id`; one that is there, if any, is dropped. Asked of the leader by control requests.
+  void create_other(base::NodeId id, base::Micros timeout);
+  void drop_other(base::NodeId id, base::Micros timeout);
   [[nodiscard]] OpState op(std::uint64_t number) const { return ops_.at(number).state; }
   [[nodiscard]] std::size_t count(OpState state) const;
+  [[nodiscard]] bool all_answered() const;  // of operations, creations and drops
   // Databases that a start found ahead of their node's log.
   [[nodiscard]] std::uint64_t found_ahead() const { return found_ahead_; }
 
@@ -105,6 +109,13 @@ class Cluster {
     std::uint64_t boot = 0;
     std::string error;
   };
+  struct Other {  // a database besides kDatabase, each under a name of its own
+    OpState created = OpState::kPending;
+    std::optional<OpState> dropped;  // nothing: nobody asked
+    base::NodeId node;               // who asked last
+  };
+  static OpState state_of(const base::Status& status);
+  [[nodiscard]] std::string check_others() const;
   Host& host(base::NodeId id) { return hosts_.at(id); }
   [[nodiscard]] const Host& host(base::NodeId id) const { return hosts_.at(id); }
   void boot(Host& host);
@@ -122,6 +133,7 @@ class Cluster {
   std::map<base::NodeId, Host> hosts_;
   std::vector<std::unique_ptr<Process>> graves_;  // destroyed outside of their own tasks
   std::map<std::uint64_t, Op> ops_;
+  std::map<std::string, Other> others_;
   std::uint64_t last_op_ = 0;
   std::uint64_t found_ahead_ = 0;
 };

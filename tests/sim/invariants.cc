@@ -149,7 +149,8 @@ void Invariants::check(const raft::Message& message, const raft::Heartbeat& beat
 
 void Invariants::check(const raft::Message& message, const raft::TimeoutNow&) { leads(message); }
 
-void Invariants::check_held(const raft::Message& message, Index index, const char* what) {
+void Invariants::check_held(const raft::Message& message, Index index, Claim claim) {
+  const char* const what = claim == Claim::kMatch ? "match" : "durable";
   const LogWatch* log = log_of(message);
   if (log == nullptr) return;
   const LogId last = log->counted().last();
@@ -158,6 +159,7 @@ void Invariants::check_held(const raft::Message& message, Index index, const cha
            ", its log holds " + text(last));
     return;
   }
+  if (claim == Claim::kLength) return;
   const auto sent = leader_logs_.find({message.term, index});
   const auto held = log->counted().term_at(index);
   if (history_holds_ && sent != leader_logs_.end() && held && *held != sent->second)
@@ -168,8 +170,8 @@ void Invariants::check_held(const raft::Message& message, Index index, const cha
 
 void Invariants::check(const raft::Message& message, const raft::AppendReply& reply) {
   if (!reply.accepted) return;
-  check_held(message, reply.match, "accepted");
-  check_held(message, reply.durable, "durable");
+  check_held(message, reply.match, Claim::kMatch);
+  check_held(message, reply.durable, Claim::kLength);
   // A later life must not give its vote to somebody of an earlier term than this one's leader.
   const LogWatch* log = log_of(message);
   if (log != nullptr && log->durable().hard().term < message.term)
@@ -178,7 +180,7 @@ void Invariants::check(const raft::Message& message, const raft::AppendReply& re
 }
 
 void Invariants::check(const raft::Message& message, const raft::HeartbeatReply& reply) {
-  check_held(message, reply.match, "match");
+  check_held(message, reply.match, Claim::kMatch);
 }
 
 // Everything up to `commit` is committed: its terms are known from what leaders have sent.

@@ -65,7 +65,9 @@ class Invariants {
   const LogWatch* log_of(const raft::Message& message);
   // The sender's disk must say that it gave its vote of this term to `candidate`, or that the term is over.
   void check_vote(const raft::Message& message, base::Member candidate);
-  void check_held(const raft::Message& message, base::Index index, const char* what);
+  // Its disk reaches as far; and up to a match it has what the leader has.
+  enum class Claim : std::uint8_t { kLength, kMatch };
+  void check_held(const raft::Message& message, base::Index index, Claim claim);
   void leads(const raft::Message& message);
   void holds(const raft::Message& message, base::LogId id);
   void same_content(base::NodeId node, base::LogId id, Content content);

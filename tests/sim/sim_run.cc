@@ -28,6 +28,7 @@ NetworkOptions rough_network(NetworkOptions calm, base::Random random) {
   if (kind == 1 || (kind > 1 && random.chance(1, 2))) {
     rough.break_ppm = up_to(6000);
     rough.refuse_ppm = up_to(20000);
+    rough.queue_max = std::size_t{2048} << random.below(8);
   }
   if (kind > 1) {
     const std::uint64_t harsh = kind == 3 ? 10 : 1;
@@ -63,7 +64,7 @@ class Run {
     if (ok() && !cluster_.run_until([&] { return recovered(); }, 120 * kSecond))
       fail("liveness: the healed cluster does not recover");
     working_ = false;
-    if (ok() && !cluster_.run_until([&] { return cluster_.count(OpState::kPending) == 0; }, 60 * kSecond))
+    if (ok() && !cluster_.run_until([&] { return cluster_.all_answered(); }, 60 * kSecond))
       fail("liveness: an operation was never answered");
     final_writes();
     if (ok() && !cluster_.run_until([&] { return level(); }, 60 * kSecond)) fail("liveness: a node does not catch up");
@@ -116,6 +117,10 @@ class Run {
     const std::uint64_t kind = workload_.below(10);
     const std::uint64_t burst = workload_.chance(1, 8) ? 20 : 1;
     if (!cluster_.up(id)) return;
+    if (workload_.chance(1, 20)) {
+      workload_.chance(1, 2) ? cluster_.create_other(id, timeout) : cluster_.drop_other(id, timeout);
+      return;
+    }
     if (kind < 6) {
       for (std::uint64_t i = 0; i < burst; ++i) cluster_.write(id, timeout);
     } else if (kind < 7) {
@@ -291,7 +296,7 @@ class Run {
     if (!ok()) return;
     std::vector<std::uint64_t> last;
     for (const NodeId id : cluster_.ids()) last.push_back(cluster_.write(id, 30 * kSecond));
-    cluster_.run_until([&] { return cluster_.count(OpState::kPending) == 0; }, 60 * kSecond);
+    cluster_.run_until([&] { return cluster_.all_answered(); }, 60 * kSecond);
     for (const std::uint64_t op : last)
       if (ok() && cluster_.op(op) != OpState::kAcked)
         fail("liveness: a write on the healed cluster was not acknowledged");

@@ -300,24 +300,23 @@ bool SimNetwork::send(Endpoint& from, NodeId to, Channel channel, base::SharedBy
 }
 
 bool SimNetwork::wild(Link& link, std::size_t side, Channel channel, const base::SharedBytes& frame) {
-  const Tolerance tolerance = options_.tolerates ? options_.tolerates(*frame) : Tolerance::kAll;
-  if (tolerance == Tolerance::kNothing) return true;
+  const Tolerance may = options_.tolerates ? options_.tolerates(*frame) : Tolerance{true, true, true, true};
   const WildFaults& faults = options_.wild;
-  const auto strikes = [this](std::uint32_t ppm) { return random_.chance(ppm, 1000000); };
-  if (strikes(faults.lost)) {
+  const auto strikes = [this](bool allowed, std::uint32_t ppm) { return allowed && random_.chance(ppm, 1000000); };
+  const auto later = [this](Micros max) { return scheduler_.now() + delay() + random_.between(0, max); };
+  if (strikes(may.lost, faults.lost)) {
     ++stats_.lost;
     return false;
   }
-  const auto later = [this](Micros max) { return scheduler_.now() + delay() + random_.between(0, max); };
-  if (strikes(faults.doubled)) {
+  if (strikes(may.doubled, faults.doubled)) {
     ++stats_.strays;
     send_stray(link, side, channel, frame, link.epoch, later(faults.stray_max));
   }
-  if (tolerance == Tolerance::kAll && strikes(faults.belated)) {
+  if (strikes(may.belated, faults.belated)) {
     ++stats_.belated;
     send_stray(link, side, channel, frame, 0, later(faults.belated_max));
   }
-  if (!strikes(faults.overtaken)) return true;
+  if (!strikes(may.overtaken, faults.overtaken)) return true;
   ++stats_.strays;
   send_stray(link, side, channel, frame, link.epoch, later(faults.stray_max));
   return false;

@@ -34,8 +34,13 @@ struct WildFaults {
   Micros belated_max = 20 * base::kSecond;
   [[nodiscard]] bool any() const { return lost + doubled + overtaken + belated > 0; }
 };
-// Of which of them a receiver may be asked to survive.
-enum class Tolerance : std::uint8_t { kNothing, kWithinConnection, kAll };
+// Which of them may happen to a frame.
+struct Tolerance {
+  bool lost = false;
+  bool doubled = false;
+  bool overtaken = false;
+  bool belated = false;
+};
 
 struct NetworkOptions {
   Micros delay_min = 100;  // of one frame, one way
@@ -45,7 +50,7 @@ struct NetworkOptions {
   std::uint32_t break_ppm = 0;   // frames per million in whose place the connection breaks
   std::uint32_t refuse_ppm = 0;  // calls of send() per million that find the queue full
   WildFaults wild;
-  std::function<Tolerance(base::ByteView frame)> tolerates;  // empty: kAll
+  std::function<Tolerance(base::ByteView frame)> tolerates;  // empty: everything may happen to every frame
   std::uint64_t bytes_per_micro = 100;                       // bandwidth of one stream
   Micros reconnect_min = 10 * base::kMillisecond;
   Micros reconnect_max = 500 * base::kMillisecond;
