@@ -551,7 +551,7 @@ std::uint64_t schedules() {
   const std::string name = scale ? scale : "ci";
   if (name == "night") return 200000;
   if (name == "hour") return 20000;
-  return 400;
+  return 2000;
 }
 
 TEST(RandomSchedules, FaultsThenHealed_InvariantsHoldAndProgressIsMade) {
