@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "tests/sim/scale.h"
@@ -98,6 +101,10 @@ class Peer final : public base::TransportHandler {
     Connection& connection = up_[peer];
     base::Reader reader(frame);
     const std::uint64_t number = reader.u64();
+    if (wild_) {
+      seen_.emplace_back(number, reader.u64());
+      return;
+    }
     if (connection.their_number == 0) connection.their_number = number;
     EXPECT_EQ(number, connection.their_number) << "frame of an older connection";
     EXPECT_EQ(reader.u64(), connection.next_in[index(channel)]) << "lost, doubled or reordered within a stream";
@@ -117,6 +124,8 @@ class Peer final : public base::TransportHandler {
   std::string log_;
   std::uint64_t connections_ = 0;
   std::uint64_t received_ = 0;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> seen_;  // connection and number of each frame; only if `wild_`
+  bool wild_ = false;
   int refuse_ = 0;
   bool greet_ = true;
   bool overtook_ = false;  // a control frame came after data: streams interleave
@@ -189,6 +198,79 @@ TEST_F(TwoNodes, Send_QueueFull_FalseUntilDrained) {
   scheduler_.run_for(kSecond);
   EXPECT_TRUE(again);
   EXPECT_EQ(network_.stats().refused, 1U);
+}
+
+TEST_F(TwoNodes, RefusePpm_SendIsFalseAndNothingLeaves) {
+  connect();
+  scheduler_.run_for(kSecond);
+  NetworkOptions options;
+  options.refuse_ppm = 1000000;
+  network_.set_options(options);
+  bool sent = true;
+  one_.post([&] { sent = one_.send(kTwo, Channel::kData); });
+  scheduler_.run_for(kSecond);
+  EXPECT_FALSE(sent);
+  EXPECT_EQ(two_.received_, 2U) << "what on_up sent";
+}
+
+// What `wild` makes of three frames of a connection that then breaks and comes back, with one chance at certainty.
+class WildNetwork : public TwoNodes {
+ protected:
+  using Seen = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+  Seen send_three(NetworkOptions options) {
+    one_.greet_ = two_.greet_ = false;
+    two_.wild_ = true;
+    connect();
+    network_.set_options(std::move(options));
+    one_.post([&] {
+      for (int i = 0; i < 3; ++i) EXPECT_TRUE(one_.send(kTwo, Channel::kData));
+    });
+    scheduler_.run_for(kSecond);
+    network_.break_connection(kOne, kTwo);
+    scheduler_.run_for(60 * kSecond);
+    EXPECT_TRUE(network_.connected(kOne, kTwo));
+    return two_.seen_;
+  }
+};
+
+TEST_F(WildNetwork, Lost_NothingComes) {
+  NetworkOptions options;
+  options.wild.lost = 1000000;
+  EXPECT_EQ(send_three(options), Seen());
+  EXPECT_EQ(network_.stats().lost, 3U);
+}
+
+TEST_F(WildNetwork, Doubled_EachComesTwiceInItsConnection) {
+  NetworkOptions options;
+  options.wild.doubled = 1000000;
+  Seen seen = send_three(options);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, (Seen{{1, 0}, {1, 0}, {1, 1}, {1, 1}, {1, 2}, {1, 2}}));
+}
+
+TEST_F(WildNetwork, Overtaken_AllComeAndNotInOrder) {
+  NetworkOptions options;
+  options.wild.overtaken = 1000000;
+  Seen seen = send_three(options);
+  EXPECT_FALSE(std::is_sorted(seen.begin(), seen.end())) << "this seed";
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, (Seen{{1, 0}, {1, 1}, {1, 2}}));
+}
+
+TEST_F(WildNetwork, Belated_CopiesOfTheOldConnectionComeOverTheNewOne) {
+  NetworkOptions options;
+  options.wild.belated = 1000000;
+  options.wild.belated_max = 40 * kSecond;
+  const Seen seen = send_three(options);
+  EXPECT_GT(seen.size(), 3U);
+  EXPECT_EQ(two_.log_, " up1 down1 up1");
+}
+
+TEST_F(WildNetwork, NotTolerated_TheStreamKeepsItsPromises) {
+  NetworkOptions options;
+  options.wild = {1000000, 1000000, 1000000, 1000000};
+  options.tolerates = [](base::ByteView) { return Tolerance{}; };
+  EXPECT_EQ(send_three(options), (Seen{{1, 0}, {1, 1}, {1, 2}}));
 }
 
 TEST_F(TwoNodes, BreakConnection_BothTold_AndBackAgain) {
