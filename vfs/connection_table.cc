@@ -106,7 +106,8 @@ base::Result<std::shared_ptr<BoundNode>> choose_node(std::optional<base::NodeId>
     base::MutexLock lock(all.mutex);
     start = all.autostart;
   }
-  if (!start) return chosen;
+  // The executor's node is stopping when it is not bound: a start would wait for that stop, which waits for the executor.
+  if (!start || executor_opens()) return chosen;
   HQL_TRY(start());
   return choose_bound(wanted);
 }

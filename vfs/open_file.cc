@@ -143,6 +143,7 @@ ExecutorScope::ExecutorScope(ExecutorMark* mark) {
   executor_mark = mark;
 }
 ExecutorScope::~ExecutorScope() { executor_mark = nullptr; }
+bool executor_opens() { return executor_mark != nullptr; }
 
 void note_resolved(std::string path, OpenRequest request) { last_resolved = {std::move(path), std::move(request)}; }
 

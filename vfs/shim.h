@@ -42,6 +42,7 @@ class ExecutorScope {
   ExecutorScope(const ExecutorScope&) = delete;
   ExecutorScope& operator=(const ExecutorScope&) = delete;
 };
+bool executor_opens();  // this thread is inside such a scope
 
 // The last error of ours on this thread (hql_last_error()), and of one connection (sqlite3*).
 // SQLite keeps no text of a VFS: a failed COMMIT has SQLite's own sentence in sqlite3_errmsg() and our number in its extended code; the

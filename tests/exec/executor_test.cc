@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <set>
 #include <string>
@@ -196,6 +197,22 @@ TEST_F(ExecutorTest, BatchThatIsNotCommitted_AnswersNobody) {
     EXPECT_EQ(entries(), before + 1);
   }
   EXPECT_EQ(ids(), "1,2");
+}
+
+// The first batch may come when the node is being stopped. An open that starts a node would wait for the end of that stop, and the stop for
+// the executor.
+TEST_F(ExecutorTest, OpenWhileTheNodeStops_StartsNoNode) {
+  std::atomic<int> starts = 0;
+  vfs::set_autostart([&starts]() -> base::Status {
+    ++starts;
+    return base::ok();
+  });
+  world_.unbind();
+  const BatchResult result = run({insert(1)});
+  vfs::set_autostart({});
+  EXPECT_EQ(result.outcome.kind, OutcomeKind::kNotApplied);
+  EXPECT_FALSE(result.results[0].body);
+  EXPECT_EQ(starts, 0);
 }
 
 }  // namespace
