@@ -135,6 +135,15 @@ class Node {
   std::unique_ptr<vfs::Database> database_;
 };
 
+// A node with the database that `source` begins with.
+struct FreshDatabase : ::testing::Test {
+  FreshDatabase() : node(dir.path()) {}
+  void SetUp() override { ASSERT_OK(node.create(source.create())); }
+  TempDir dir;
+  Source source;
+  Node node;
+};
+
 // A local connection as the shim would be.
 class FakeConnection final : public vfs::Connection {
  public:

@@ -18,11 +18,9 @@ std::string insert_sql(int first, int count) {
          std::to_string(first + count - 1) + ") INSERT INTO t SELECT i, hex(randomblob(20)), random()%1000 FROM c;";
 }
 
-TEST(Publish, EveryTransaction_IsVisibleToPlainReaders) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+using Publish = FreshDatabase;
+
+TEST_F(Publish, EveryTransaction_IsVisibleToPlainReaders) {
   Plain reader(node.path(), SQLITE_OPEN_READONLY);
   EXPECT_EQ(reader.serialize(), joined(source.image()));
   ASSERT_OK(node.publish(source.transact(kSchema)));
@@ -50,7 +48,7 @@ TEST(Publish, EveryTransaction_IsVisibleToPlainReaders) {
   EXPECT_EQ(status.state, pages::ImageState::kOk);
 }
 
-TEST(Publish, OtherPageSizes_Work) {
+TEST(PublishPages, OfOtherSizes_Work) {
   for (const std::uint32_t page_size : {512u, 1024u, 65536u}) {
     TempDir dir;
     Source source(page_size);
@@ -67,11 +65,7 @@ TEST(Publish, OtherPageSizes_Work) {
   }
 }
 
-TEST(Publish, CheckpointedWal_IsRestartedAndStaysSmall) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, CheckpointedWal_IsRestartedAndStaysSmall) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   for (int i = 0; i < 60; ++i) {
     ASSERT_OK(node.publish(source.transact(insert_sql(i * 10 + 1, 10))));
@@ -83,11 +77,7 @@ TEST(Publish, CheckpointedWal_IsRestartedAndStaysSmall) {
 }
 
 // A reader in an old snapshot keeps it over checkpoints, and the WAL is not restarted under it.
-TEST(Publish, OldReader_KeepsItsSnapshot) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, OldReader_KeepsItsSnapshot) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   ASSERT_OK(node.publish(source.transact(insert_sql(1, 50))));
   Plain reader(node.path(), SQLITE_OPEN_READONLY);
@@ -106,11 +96,7 @@ TEST(Publish, OldReader_KeepsItsSnapshot) {
 }
 
 // What the origin computes its patches against (R11).
-TEST(Publish, RottenCommittedPage_IsRefusedToTheOrigin) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, RottenCommittedPage_IsRefusedToTheOrigin) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   ASSERT_OK(node.checkpoint());
   ASSERT_OK(node.publish(source.transact("CREATE TABLE other(x)")));  // restarts the WAL: page 2 is in the file alone
@@ -125,11 +111,7 @@ TEST(Publish, RottenCommittedPage_IsRefusedToTheOrigin) {
   EXPECT_EQ(node->status().state, pages::ImageState::kDiverged);
 }
 
-TEST(Publish, Chain_IsOneTransaction) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, Chain_IsOneTransaction) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   ASSERT_OK(node.publish(source.transact_chain(insert_sql(1, 20000), 5)));
   Plain reader(node.path(), SQLITE_OPEN_READONLY);
@@ -141,22 +123,14 @@ TEST(Publish, Chain_IsOneTransaction) {
   EXPECT_EQ(status.error().code, base::Code::kDiverged);
 }
 
-TEST(Publish, RepeatedJob_IsDoneAlready) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, RepeatedJob_IsDoneAlready) {
   const pages::PublishJob job = source.transact(kSchema);
   ASSERT_OK(node.publish(job));
   ASSERT_OK(node.publish(job));
   EXPECT_EQ(node->status().applied, source.last());
 }
 
-TEST(Publish, WrongDigest_IsRefusedAndNothingIsVisible) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, WrongDigest_IsRefusedAndNothingIsVisible) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   const base::Bytes before = joined(source.image());
   pages::PublishJob job = source.transact(insert_sql(1, 10));
@@ -174,11 +148,7 @@ TEST(Publish, WrongDigest_IsRefusedAndNothingIsVisible) {
   EXPECT_EQ(node->try_lock_writer(connection).error().code, base::Code::kDiverged);
 }
 
-TEST(Publish, RottenOldPage_IsDetected) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, RottenOldPage_IsDetected) {
   ASSERT_OK(node.publish(source.transact(kSchema)));
   ASSERT_OK(node.publish(source.transact(insert_sql(1, 50))));
   ASSERT_OK(node.checkpoint());
@@ -196,11 +166,7 @@ TEST(Publish, RottenOldPage_IsDetected) {
   EXPECT_EQ(node->status().state, pages::ImageState::kDiverged);
 }
 
-TEST(Publish, AtFullSpeed_ReadersInThisAndAnotherProcessSeeNoError) {
-  TempDir dir;
-  Source source;
-  Node node(dir.path());
-  ASSERT_OK(node.create(source.create()));
+TEST_F(Publish, AtFullSpeed_ReadersInThisAndAnotherProcessSeeNoError) {
   ASSERT_OK(node.publish(source.transact(
       "CREATE TABLE acc(id INTEGER PRIMARY KEY, v INTEGER, pad TEXT);"
       "INSERT INTO acc SELECT value, 100, hex(randomblob(200)) FROM (WITH RECURSIVE c(value) AS (SELECT 1 "
