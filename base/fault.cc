@@ -113,7 +113,7 @@ Result<Armed> parse_one(std::string_view spec) {
   } else if (action == "oom") {
     armed.action = Action::kOutOfMemory;
   } else if (action.substr(0, kDelay.size()) == kDelay) {
-    constexpr std::uint64_t kDelayMsMax = 3600 * 1000;  // an hour: more is a typing error
+    constexpr std::uint64_t kDelayMsMax = std::uint64_t{3600} * 1000;  // an hour: more is a typing error
     const auto delay = parse_number(action.substr(kDelay.size()));
     if (!delay || *delay > kDelayMsMax) return bad_spec(spec, "no delay of 0 to 3600000 ms");
     armed.action = Action::kDelay;

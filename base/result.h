@@ -83,7 +83,9 @@ inline Status ok() { return {}; }
     if (auto hql_try_ = (expression); !hql_try_) return hql_try_.error(); \
   } while (false)
 // Declares `name` with the value of `expression`, or returns its error.
+// NOLINTBEGIN(bugprone-macro-parentheses): the name that is declared
 #define HQL_ASSIGN(name, expression)                            \
   auto name##_result_ = (expression);                           \
   if (!name##_result_) return name##_result_.error();           \
   auto& name = *name##_result_
+// NOLINTEND(bugprone-macro-parentheses)

@@ -45,6 +45,7 @@ std::string shown(const Json& value) { return value.is_string() ? value.get<std:
 
 void print_rows(const Json& rows, const std::vector<const char*>& columns) {
   std::vector<std::size_t> widths;
+  widths.reserve(columns.size());
   for (const char* column : columns) widths.push_back(std::string(column).size());
   for (const auto& row : rows)
     for (std::size_t i = 0; i < columns.size(); ++i)

@@ -55,7 +55,7 @@ int run_check_config(const Parsed& parsed) {
 }
 
 int run_fault_points(const Parsed&) {
-  const auto points = base::fault_points();
+  const auto& points = base::fault_points();
   if (points.empty()) std::printf("this build has no fault points (build the preset dev or tsan)\n");
   for (const auto& point : points) std::printf("%s\n", std::string(point.name).c_str());
   return kOk;

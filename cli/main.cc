@@ -102,7 +102,7 @@ int run(int count, char** words) {
 
 }  // namespace
 
-const std::vector<Command>& commands() {
+const std::vector<Command>& commands() {  // NOLINT(readability-function-size): one table
   static const auto* const all = new std::vector<Command>{
       {"serve",
        "-c FILE [--data-dir D] [--ready-fd N]",

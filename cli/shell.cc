@@ -46,6 +46,7 @@ int run_shell(const Parsed& parsed) {
                                     "file:" + file + "?mode=ro"};
   if (parsed.words.size() > 1) words.push_back(parsed.words[1]);
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execvp("sqlite3", argv.data());

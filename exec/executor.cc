@@ -146,7 +146,7 @@ void SqlExecutor::close() {
 
 // What the shim said, if it said something; else SQLite's own words.
 base::Error SqlExecutor::vfs_error(int rc) const {
-  const base::Error ours = vfs::last_error();
+  base::Error ours = vfs::last_error();
   if (!ours.message.empty() && (rc & 0xff) != SQLITE_ERROR) return ours;
   base::Error error = base::make_error(base::Code::kSql, db_ != nullptr ? sqlite3_errmsg(db_) : "out of memory");
   error.sqlite_code = rc;

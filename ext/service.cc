@@ -26,7 +26,7 @@ std::function<void(Result<T>)> numbered(Answered done) {
 }
 
 std::function<void(base::Status)> plain(Answered done) {
-  return [done = std::move(done)](base::Status status) {
+  return [done = std::move(done)](const base::Status& status) {
     if (!status) return done(status.error());
     done(Bytes());
   };

@@ -23,7 +23,7 @@ struct Set {
 };
 
 const Set* all_sets(std::size_t& count) {
-  static const Set* const kSets = new Set[5]{
+  static const Set* const sets = new Set[5]{
       {"hql_members",
        "CREATE TABLE x(id INTEGER, incarnation TEXT, role TEXT, raft_addr TEXT, api_addr TEXT, reachable INTEGER, "
        "match_index INTEGER)",
@@ -64,7 +64,7 @@ const Set* all_sets(std::size_t& count) {
        true},
   };
   count = 5;
-  return kSets;
+  return sets;
 }
 
 struct Table {

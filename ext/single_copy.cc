@@ -76,6 +76,7 @@ int look_for_claim(dl_phdr_info* object, std::size_t, void* argument) {
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = object->dlpi_phdr[i];
     if (segment.p_type != PT_NOTE) continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader tells addresses
     const auto* notes = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
     Token* token = token_in_notes(notes, segment.p_memsz, segment.p_align == 8 ? 8 : 4);
     if (token == nullptr || token == &hiqlite_process_token || token->claimed.load() == 0) continue;

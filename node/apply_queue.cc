@@ -201,7 +201,7 @@ void ApplyQueue::publish(DatabaseId id, Item& item) {
   job.header = item.header;
   job.payload = item.payload;
   for (const PartRef& part : item.parts) job.parts.push_back(part.payload);
-  databases_[id].image->publish(std::move(job), [this, id](Status status) { done(id, status); });
+  databases_[id].image->publish(std::move(job), [this, id](const Status& status) { done(id, status); });
 }
 
 void ApplyQueue::drop(DatabaseId id) {
@@ -211,7 +211,7 @@ void ApplyQueue::drop(DatabaseId id) {
     return;
   }
   // The image is not destroyed inside its own callback.
-  image->drop([this, id, image](Status) {
+  image->drop([this, id, image](const Status&) {
     loop_.post([image] {});
     done(id, base::ok());
   });
