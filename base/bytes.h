@@ -24,9 +24,7 @@ inline ByteView view_of(const SharedBytes& bytes) { return bytes ? ByteView(*byt
 inline ByteView view_of(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
-inline std::string_view text_of(ByteView bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline std::string_view text_of(ByteView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 inline Bytes copy_of(ByteView bytes) { return {bytes.begin(), bytes.end()}; }
 
 template <class Unsigned>

@@ -6,5 +6,4 @@ namespace base {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition) noexcept;
 }  // namespace base
 
-#define CHECK(condition) \
-  (static_cast<bool>(condition) ? void(0) : ::base::check_failed(__FILE__, __LINE__, #condition))
+#define CHECK(condition) (static_cast<bool>(condition) ? void(0) : ::base::check_failed(__FILE__, __LINE__, #condition))

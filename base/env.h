@@ -14,9 +14,9 @@
 namespace base {
 
 enum class OpenMode : std::uint8_t {
-  kReadOnly,    // kNotFound when it does not exist
-  kReadWrite,   // kNotFound when it does not exist
-  kCreate,      // created when missing; the caller syncs the directory
+  kReadOnly,   // kNotFound when it does not exist
+  kReadWrite,  // kNotFound when it does not exist
+  kCreate,     // created when missing; the caller syncs the directory
 };
 
 class File {

@@ -26,7 +26,7 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT: implicit by design
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
   [[nodiscard]] bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -78,14 +78,14 @@ inline Status ok() { return {}; }
 }  // namespace base
 
 // Returns the error of `expression` from the calling function; for Status.
-#define HQL_TRY(expression)                                     \
-  do {                                                          \
+#define HQL_TRY(expression)                                               \
+  do {                                                                    \
     if (auto hql_try_ = (expression); !hql_try_) return hql_try_.error(); \
   } while (false)
 // Declares `name` with the value of `expression`, or returns its error.
 // NOLINTBEGIN(bugprone-macro-parentheses): the name that is declared
-#define HQL_ASSIGN(name, expression)                            \
-  auto name##_result_ = (expression);                           \
-  if (!name##_result_) return name##_result_.error();           \
+#define HQL_ASSIGN(name, expression)                  \
+  auto name##_result_ = (expression);                 \
+  if (!name##_result_) return name##_result_.error(); \
   auto& name = *name##_result_
 // NOLINTEND(bugprone-macro-parentheses)

@@ -111,8 +111,8 @@ class Database {
                               "; CREATE TABLE b(id INTEGER PRIMARY KEY, k INTEGER, v TEXT)";
     check(sqlite3_open(path.c_str(), &db_));
     check(sqlite3_exec(db_, setup.c_str(), nullptr, nullptr, nullptr));
-    check(sqlite3_prepare_v2(db_, "INSERT INTO b(k, v) VALUES (?1, 'a value of about forty characters, as rows are')", -1,
-                             &insert_, nullptr));
+    check(sqlite3_prepare_v2(db_, "INSERT INTO b(k, v) VALUES (?1, 'a value of about forty characters, as rows are')",
+                             -1, &insert_, nullptr));
   }
   void insert() {
     sqlite3_bind_int64(insert_, 1, ++key_);
@@ -201,8 +201,8 @@ int main(int count, char** words) {
   }
   ::close(fd);
   ::waitpid(follower, nullptr, 0);
-  std::printf("local commit %4.0f us   write and sync %4.0f us   floor of two processes %4.0f us   ratio %.2f\n", median(locals),
-              median(syncs), median(pairs), median(locals) / median(pairs));
+  std::printf("local commit %4.0f us   write and sync %4.0f us   floor of two processes %4.0f us   ratio %.2f\n",
+              median(locals), median(syncs), median(pairs), median(locals) / median(pairs));
   if (own_dir)
     for (const char* name : {"leader.log", "follower.log", "local.db", "local.db-wal", "local.db-shm", "unsynced.db",
                              "unsynced.db-wal", "unsynced.db-shm", ""})

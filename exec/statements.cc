@@ -14,12 +14,11 @@ constexpr int kProgressInstructions = 4000;        // a check of the clock costs
 
 // Pragmas that only read, or that write to the database file like any other statement.
 constexpr const char* kPragmas[] = {
-    "table_info",    "table_xinfo",      "table_list",        "index_list",         "index_info",
-    "index_xinfo",   "foreign_key_list", "foreign_key_check", "integrity_check",    "quick_check",
-    "user_version",  "application_id",   "schema_version",    "database_list",      "collation_list",
-    "function_list", "pragma_list",      "compile_options",   "page_count",         "freelist_count",
-    "page_size",     "encoding",         "optimize",          "incremental_vacuum", "defer_foreign_keys",
-    "data_version"};  // FTS5 asks for it inside the user's statement
+    "table_info",         "table_xinfo",       "table_list",      "index_list",    "index_info",   "index_xinfo",
+    "foreign_key_list",   "foreign_key_check", "integrity_check", "quick_check",   "user_version", "application_id",
+    "schema_version",     "database_list",     "collation_list",  "function_list", "pragma_list",  "compile_options",
+    "page_count",         "freelist_count",    "page_size",       "encoding",      "optimize",     "incremental_vacuum",
+    "defer_foreign_keys", "data_version"};  // FTS5 asks for it inside the user's statement
 
 bool allowed_pragma(const char* name) {
   for (const char* allowed : kPragmas)
@@ -66,7 +65,8 @@ Statements::~Statements() {
 
 // Temporary objects live until the end of their request (Leftovers): of one statement that would be nothing.
 constexpr const char* kTemporaryAlone =
-    "CREATE TEMP is not possible in a forwarded request of one statement: temporary objects end with their request; create and use them "
+    "CREATE TEMP is not possible in a forwarded request of one statement: temporary objects end with their request; "
+    "create and use them "
     "in one hql_txn or hql_batch, or create a table in the database";
 
 int Statements::authorize(void* self, int action, const char* one, const char* two, const char*, const char*) noexcept {
@@ -89,7 +89,8 @@ int Statements::authorize(void* self, int action, const char* one, const char* t
     case SQLITE_PRAGMA:
       if (!allowed_pragma(one)) return deny(std::string("PRAGMA ") + one + " is not possible in forwarded SQL");
       if (two != nullptr && fixed_pragma(one))
-        return deny(std::string("PRAGMA ") + one + " can only be read in forwarded SQL: what it sets is fixed at creation");
+        return deny(std::string("PRAGMA ") + one +
+                    " can only be read in forwarded SQL: what it sets is fixed at creation");
       if (two != nullptr && sqlite3_stricmp(one, "defer_foreign_keys") == 0) statements.leftovers_.note_deferred();
       return SQLITE_OK;
     case SQLITE_CREATE_TEMP_INDEX:
@@ -252,7 +253,7 @@ base::Result<Answer> Statements::run(const Request& request, base::Micros deadli
   leftovers_.begin();
   user_sql_ = true;
   auto answer = run_request(request);
-  user_sql_ = false;  // our own SQL runs outside the authorizer again
+  user_sql_ = false;                                    // our own SQL runs outside the authorizer again
   if (sqlite3_get_autocommit(db_) != 0) return answer;  // rolled back, and its temporary objects with it
   const auto dropped = leftovers_.drop_temporary();
   if (!answer) return answer;

@@ -54,6 +54,8 @@ HIDDEN void* realloc(void* old, size_t size) { return process.realloc(old, size)
 HIDDEN void free(void* memory) { process.free(memory); }
 HIDDEN void* memalign(size_t alignment, size_t size) { return process.memalign(alignment, size); }
 HIDDEN void* aligned_alloc(size_t alignment, size_t size) { return process.aligned_alloc(alignment, size); }
-HIDDEN int posix_memalign(void** out, size_t alignment, size_t size) { return process.posix_memalign(out, alignment, size); }
+HIDDEN int posix_memalign(void** out, size_t alignment, size_t size) {
+  return process.posix_memalign(out, alignment, size);
+}
 HIDDEN void* reallocarray(void* old, size_t count, size_t size) { return process.reallocarray(old, count, size); }
 HIDDEN size_t malloc_usable_size(void* memory) { return process.malloc_usable_size(memory); }

@@ -80,5 +80,9 @@ static int load(sqlite3* db, char** message, const sqlite3_api_routines* api) {
 }
 
 // Neither calls the other: a call to an exported name would end in the first copy of this file that the process loaded.
-EXPORTED int sqlite3_hiqlite_init(sqlite3* db, char** message, const sqlite3_api_routines* api) { return load(db, message, api); }
-EXPORTED int sqlite3_extension_init(sqlite3* db, char** message, const sqlite3_api_routines* api) { return load(db, message, api); }
+EXPORTED int sqlite3_hiqlite_init(sqlite3* db, char** message, const sqlite3_api_routines* api) {
+  return load(db, message, api);
+}
+EXPORTED int sqlite3_extension_init(sqlite3* db, char** message, const sqlite3_api_routines* api) {
+  return load(db, message, api);
+}

@@ -35,8 +35,8 @@ struct Config {
   int commit_timeout_ms = 10000;
   int statement_timeout_ms = 30000;
   int transaction_timeout_ms = 60000;  // 0: no limit
-  std::string log_level = "warn";  // error | warn | info | debug
-  std::string source;              // file name for messages, or "(defaults)"
+  std::string log_level = "warn";      // error | warn | info | debug
+  std::string source;                  // file name for messages, or "(defaults)"
 
   // 0: a write counts when it is on the disk. Else it counts when the operating system has it, and is synced so long after.
   [[nodiscard]] base::Micros sync_interval() const;

@@ -78,8 +78,9 @@ StoredBody store_body(base::Bytes body) {
     // Only a gain of an eighth or more is worth decoding it on every node.
     const std::size_t budget = body.size() - body.size() / 8;
     base::Bytes packed(budget);
-    const int size = LZ4_compress_default(reinterpret_cast<const char*>(body.data()), reinterpret_cast<char*>(packed.data()),
-                                          static_cast<int>(body.size()), static_cast<int>(budget));
+    const int size =
+        LZ4_compress_default(reinterpret_cast<const char*>(body.data()), reinterpret_cast<char*>(packed.data()),
+                             static_cast<int>(body.size()), static_cast<int>(budget));
     if (size > 0) {
       packed.resize(static_cast<std::size_t>(size));
       stored.compressed = true;
@@ -99,10 +100,12 @@ base::Result<base::Bytes> load_body(base::ByteView stored, bool compressed, std:
     return base::copy_of(stored);
   }
   if (stored.size() > kBodyMax) return corrupt("compressed body is over the limit");
-  if (plain_size > kExpansionMax * stored.size() + 64) return corrupt("body cannot expand to " + std::to_string(plain_size) + " bytes");
+  if (plain_size > kExpansionMax * stored.size() + 64)
+    return corrupt("body cannot expand to " + std::to_string(plain_size) + " bytes");
   base::Bytes plain(static_cast<std::size_t>(plain_size));
-  const int size = LZ4_decompress_safe(reinterpret_cast<const char*>(stored.data()), reinterpret_cast<char*>(plain.data()),
-                                       static_cast<int>(stored.size()), static_cast<int>(plain_size));
+  const int size =
+      LZ4_decompress_safe(reinterpret_cast<const char*>(stored.data()), reinterpret_cast<char*>(plain.data()),
+                          static_cast<int>(stored.size()), static_cast<int>(plain_size));
   if (size < 0 || static_cast<std::uint64_t>(size) != plain_size) return corrupt("body does not decompress");
   return plain;
 }
@@ -142,7 +145,8 @@ base::Result<std::vector<Patch>> decode_body_patches(base::Reader& reader, std::
     patch.kind = static_cast<PatchKind>(kind);
     const std::uint64_t size = reader.varint();
     if (size > patch_body_max(patch.kind, page_size)) return corrupt("patch of " + std::to_string(size) + " bytes");
-    if (patch.kind == PatchKind::kFull && (page_size == 0 ? !valid_page_size(static_cast<std::uint32_t>(size)) : size != page_size))
+    if (patch.kind == PatchKind::kFull &&
+        (page_size == 0 ? !valid_page_size(static_cast<std::uint32_t>(size)) : size != page_size))
       return corrupt("full image of " + std::to_string(size) + " bytes");
     patch.body = base::copy_of(reader.raw(static_cast<std::size_t>(size)));
     if (!reader.ok()) return corrupt("ends inside a patch");

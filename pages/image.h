@@ -16,25 +16,26 @@ namespace pages {
 
 // What the node tells the image about one transaction to publish. Payloads as in the log; a chain's parts come first.
 struct PublishJob {
-  LogId id;                                   // of the Tx (the final one of a chain)
+  LogId id;  // of the Tx (the final one of a chain)
   TxHeader header;
-  base::SharedBytes payload;                  // the Tx entry
-  std::vector<base::SharedBytes> parts;       // TxPart entries in order
+  base::SharedBytes payload;             // the Tx entry
+  std::vector<base::SharedBytes> parts;  // TxPart entries in order
 };
 
 enum class ImageState : std::uint8_t { kOk, kParked, kInstalling, kDiverged, kForeignWrite, kAheadOfLog, kDropped };
-const char* to_string(ImageState state);   // the words of hql_status()
+const char* to_string(ImageState state);  // the words of hql_status()
 
 struct ImageStatus {
   ImageState state = ImageState::kOk;
   std::string path;
-  LogId applied;          // last published transaction
-  LogId base;             // last sync point
+  LogId applied;  // last published transaction
+  LogId base;     // last sync point
   std::uint64_t digest = 0;
   PageNo page_count = 0;
-  std::string writer;     // "", "local connection", "executor", "applier"
+  std::string writer;  // "", "local connection", "executor", "applier"
   std::string apply_blocked_by;
-  base::Micros doomed_since = 0;  // Env::now(): a local transaction that is doomed holds WRITER since then; 0: none does
+  // Env::now(): a local transaction that is doomed holds WRITER since then; 0: none does
+  base::Micros doomed_since = 0;
 };
 
 // An open write transaction that keeps others from writing (DESIGN 5.2).

@@ -33,9 +33,7 @@ std::size_t next_difference(const std::byte* before, const std::byte* after, std
   return size;
 }
 
-bool has_zero_byte(std::uint64_t word) {
-  return ((word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL) != 0;
-}
+bool has_zero_byte(std::uint64_t word) { return ((word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL) != 0; }
 
 // End of the run that begins at `from`: the first byte of an equal stretch longer than kJoinGap, or of the equal tail.
 std::size_t run_end(const std::byte* before, const std::byte* after, std::size_t from, std::size_t size) {
@@ -94,7 +92,8 @@ Patch make_patch(PageNo page, base::ByteView before, base::ByteView after) {
     }
     if (run > small.size()) {
       patch.body.insert(patch.body.end(), head, head + head_size);
-      patch.body.insert(patch.body.end(), after.begin() + static_cast<std::ptrdiff_t>(at), after.begin() + static_cast<std::ptrdiff_t>(end));
+      patch.body.insert(patch.body.end(), after.begin() + static_cast<std::ptrdiff_t>(at),
+                        after.begin() + static_cast<std::ptrdiff_t>(end));
     } else {
       std::memcpy(small.data() + used, head, head_size);
       std::memcpy(small.data() + used + head_size, after.data() + at, end - at);

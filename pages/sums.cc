@@ -56,7 +56,8 @@ void PageSums::mark_all_dirty() { dirty_.assign(dirty_.size(), true); }
 base::Bytes PageSums::block(std::uint32_t number) const {
   base::Bytes bytes(kPagesPerBlock * 8);
   const std::size_t first = std::size_t{number} * kPagesPerBlock;
-  for (std::size_t i = 0; i < kPagesPerBlock && first + i < hashes_.size(); ++i) base::store_u64(&bytes[i * 8], hashes_[first + i]);
+  for (std::size_t i = 0; i < kPagesPerBlock && first + i < hashes_.size(); ++i)
+    base::store_u64(&bytes[i * 8], hashes_[first + i]);
   return bytes;
 }
 

@@ -22,10 +22,10 @@ class PageSums {
   explicit PageSums(std::uint32_t page_size) : page_size_(page_size) {}
   [[nodiscard]] PageNo page_count() const;
   [[nodiscard]] std::uint64_t digest() const { return digest_; }
-  [[nodiscard]] std::uint64_t at(PageNo page) const;    // 0 for the lock-byte page and beyond the end
+  [[nodiscard]] std::uint64_t at(PageNo page) const;  // 0 for the lock-byte page and beyond the end
   // Replaces the hash of a page, growing the array (pages between become 0 and must be set before digest() counts).
   void set(PageNo page, std::uint64_t hash);
-  void resize(PageNo page_count);                       // cut-off pages leave the digest
+  void resize(PageNo page_count);  // cut-off pages leave the digest
   // 512-page blocks of the array changed since the last take (for the sync point).
   std::vector<std::uint32_t> take_dirty_blocks();
   void mark_all_dirty();
@@ -42,12 +42,12 @@ class PageSums {
 
 // What a sync point records in one of the two alternating, checksummed slots of the file.
 struct SumsRecord {
-  std::uint64_t generation = 0;     // higher slot wins
+  std::uint64_t generation = 0;  // higher slot wins
   DatabaseId db;
   std::uint32_t page_size = 0;
   PageNo page_count = 0;
-  LogId base;                       // everything up to this transaction is durable in SQLite's own files
-  std::uint64_t digest = 0;         // at `base`
+  LogId base;                               // everything up to this transaction is durable in SQLite's own files
+  std::uint64_t digest = 0;                 // at `base`
   std::uint32_t wal_salt[2] = {0, 0};       // of the WAL that is live, recorded before its first frame
   std::uint32_t wal_salt_next[2] = {0, 0};  // of the WAL about to be started, else equal
 };
@@ -56,7 +56,7 @@ struct SumsRecord {
 class SumsFile {
  public:
   struct Loaded {
-    bool exists = false;              // false: no valid slot
+    bool exists = false;  // false: no valid slot
     SumsRecord record;
     PageSums sums{4096};
     std::vector<std::uint32_t> bad_blocks;  // unreadable or wrong checksum: their pages must be rehashed

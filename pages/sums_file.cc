@@ -27,7 +27,9 @@ constexpr std::uint64_t kMagic = 0x31534d55534c5148ULL;  // "HQLSUMS1"
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kSlotSize = 84;
 
-std::uint64_t checksum_block_at(std::uint32_t group) { return (2 + std::uint64_t{group} * (kGroupBlocks + 1)) * kBlockSize; }
+std::uint64_t checksum_block_at(std::uint32_t group) {
+  return (2 + std::uint64_t{group} * (kGroupBlocks + 1)) * kBlockSize;
+}
 std::uint64_t hash_block_at(std::uint32_t block) {
   return checksum_block_at(block / kGroupBlocks) + (1 + std::uint64_t{block % kGroupBlocks}) * kBlockSize;
 }
@@ -101,8 +103,8 @@ base::Result<SumsFile::Loaded> SumsFile::load(std::uint32_t page_size) {
   loaded.sums = PageSums(page_size);
   if (record_.generation == 0) return loaded;
   if (record_.page_size != page_size)
-    return base::make_error(base::Code::kCorrupt, "page hashes are of pages of " + std::to_string(record_.page_size) + " bytes, not " +
-                                                      std::to_string(page_size));
+    return base::make_error(base::Code::kCorrupt, "page hashes are of pages of " + std::to_string(record_.page_size) +
+                                                      " bytes, not " + std::to_string(page_size));
   // A slot is checksummed, yet its page count is checked against the file before memory is taken for it (R18).
   HQL_ASSIGN(file_size, file_->size());
   const std::uint64_t pages_held = file_size / 8;

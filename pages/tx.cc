@@ -65,7 +65,8 @@ base::Result<Lead> get_lead(base::Reader& in, EntryType expected) {
   const std::uint8_t flags = in.u8();
   const std::uint8_t log2 = in.u8();
   if (!in.ok()) return corrupt("shorter than its first four bytes");
-  if (type != static_cast<std::uint8_t>(expected)) return corrupt("type " + std::to_string(type) + " is not the expected one");
+  if (type != static_cast<std::uint8_t>(expected))
+    return corrupt("type " + std::to_string(type) + " is not the expected one");
   if (version != kVersion) return corrupt("version " + std::to_string(version) + " is unknown");
   if ((flags & ~kFlagLz4) != 0) return corrupt("unknown flags " + std::to_string(flags));
   const bool sized = expected == EntryType::kTx || expected == EntryType::kCreate;
@@ -125,7 +126,8 @@ base::Result<std::vector<Patch>> last_patches(base::Reader& in, std::uint32_t pa
   if (!patches) return patches;
   if (!in.at_end()) return corrupt("bytes behind the last patch");
   for (const Patch& patch : *patches) {
-    if (patch.page > size_after) return corrupt("page " + std::to_string(patch.page) + " is beyond the end of the database");
+    if (patch.page > size_after)
+      return corrupt("page " + std::to_string(patch.page) + " is beyond the end of the database");
     if (patch.page == lock_byte_page(page_size)) return corrupt("patch of the lock-byte page");
   }
   return patches;

@@ -45,17 +45,17 @@ inline constexpr std::size_t kRequestResultMax = 1024;
 
 struct TxHeader {
   DatabaseId db;
-  LogId parent;                     // the last effective transaction of `db` it was computed on (or its CreateDatabase entry)
+  LogId parent;  // the last effective transaction of `db` it was computed on (or its CreateDatabase entry)
   std::uint64_t digest_before = 0;
   std::uint64_t digest_after = 0;
   Origin origin;
-  base::Term lease_term;            // R7
+  base::Term lease_term;  // R7
   base::LeaseId lease;
   std::uint32_t page_size = 0;
-  PageNo size_after = 0;            // database size in pages after the commit
+  PageNo size_after = 0;  // database size in pages after the commit
   std::uint32_t request_count = 0;
-  std::uint32_t patch_count = 0;    // of the whole transaction, chain parts included
-  std::uint32_t part_count = 0;     // kTxPart entries before this final one (0: not a chain) (R15)
+  std::uint32_t patch_count = 0;  // of the whole transaction, chain parts included
+  std::uint32_t part_count = 0;   // kTxPart entries before this final one (0: not a chain) (R15)
 };
 
 // What the patches of one entry may come to (bodies plus 16 bytes each), so that with its header and request records it stays within
@@ -74,10 +74,10 @@ struct TxPart {
   Origin origin;
   base::Term lease_term;
   base::LeaseId lease;
-  std::uint32_t number = 0;   // 0.. within the chain
+  std::uint32_t number = 0;  // 0.. within the chain
   std::vector<Patch> patches;
 };
-struct TxAbort {              // ends an open chain without effect
+struct TxAbort {  // ends an open chain without effect
   DatabaseId db;
   Origin origin;
   base::Term lease_term;
@@ -86,10 +86,10 @@ struct TxAbort {              // ends an open chain without effect
 
 // Every node makes the same bytes: `first_page` is page 1 as the creator's SQLite would write it (WAL, empty schema).
 struct CreateDatabase {
-  std::string name;           // validated: see valid_database_name()
+  std::string name;  // validated: see valid_database_name()
   std::uint32_t page_size = 4096;
   Origin origin;
-  std::vector<Patch> initial; // kZeros/kFull images of pages 1..n (n > 1 for hql_import)
+  std::vector<Patch> initial;  // kZeros/kFull images of pages 1..n (n > 1 for hql_import)
   PageNo size_after = 1;
   std::uint64_t digest_after = 0;
 };
@@ -109,11 +109,11 @@ base::Bytes encode(const DropDatabase& drop);
 
 // Hostile input everywhere below (R18): kCorrupt naming what is wrong; sizes are checked before anything is allocated.
 base::Result<EntryType> entry_type(base::ByteView payload);
-base::Result<TxHeader> decode_tx_header(base::ByteView payload);            // cheap: metadata only
+base::Result<TxHeader> decode_tx_header(base::ByteView payload);  // cheap: metadata only
 base::Result<std::vector<RequestRecord>> decode_requests(base::ByteView payload);
 base::Result<Tx> decode_tx(base::ByteView payload);
 base::Result<TxPart> decode_tx_part(base::ByteView payload);
-base::Result<TxPart> decode_tx_part_header(base::ByteView payload);         // patches left empty
+base::Result<TxPart> decode_tx_part_header(base::ByteView payload);  // patches left empty
 base::Result<TxAbort> decode_tx_abort(base::ByteView payload);
 base::Result<CreateDatabase> decode_create(base::ByteView payload);
 base::Result<DropDatabase> decode_drop(base::ByteView payload);

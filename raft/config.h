@@ -20,7 +20,7 @@ struct MemberInfo {
 };
 
 struct Configuration {
-  std::vector<MemberInfo> voters;    // the (incoming) voters, sorted by member
+  std::vector<MemberInfo> voters;      // the (incoming) voters, sorted by member
   std::vector<base::Member> outgoing;  // the old voters during a joint change, else empty
   std::vector<MemberInfo> learners;
   auto operator<=>(const Configuration&) const = default;

@@ -32,7 +32,7 @@ const char* to_string(Role role);
 struct HardState {
   Term term;
   Member voted_for;  // {} = nobody in `term`
-  Index commit;      // a hint: committed, and durable when it was given to be written; the log may know less after a crash
+  Index commit;  // a hint: committed, and durable when it was given to be written; the log may know less after a crash
   auto operator<=>(const HardState&) const = default;
 };
 base::Bytes encode(const HardState& state);
@@ -41,25 +41,27 @@ base::Result<HardState> decode_hard_state(base::ByteView bytes);
 struct Options {
   Member self;
   // Time is counted in ticks: the driver calls tick() every `heartbeat` interval's fraction it likes.
-  int election_ticks = 10;          // base; randomized in [election, 2 * election) by `seed`
+  int election_ticks = 10;  // base; randomized in [election, 2 * election) by `seed`
   int heartbeat_ticks = 1;
-  std::uint64_t seed = 1;           // for the randomized timeouts; the only source of randomness. Another one for each start:
-                                    // it also tells forwarded reads of this life from late answers to an earlier one
-  std::size_t append_bytes_max = 1 << 20;       // payload bytes per AppendRequest (at least one entry goes)
-  int append_inflight_max = 64;                 // unacknowledged AppendRequests per follower when replicating
-  std::size_t inflight_bytes_max = 16 << 20;    // and their payload bytes
-  std::size_t uncommitted_bytes_max = 256 << 20;  // propose is refused above; never in the middle of a chain (see Proposal)
-  std::size_t cache_bytes_max = 64 << 20;       // payloads of the tail kept in memory
+  std::uint64_t seed = 1;  // for the randomized timeouts; the only source of randomness. Another one for each start:
+                           // it also tells forwarded reads of this life from late answers to an earlier one
+  std::size_t append_bytes_max = 1 << 20;     // payload bytes per AppendRequest (at least one entry goes)
+  int append_inflight_max = 64;               // unacknowledged AppendRequests per follower when replicating
+  std::size_t inflight_bytes_max = 16 << 20;  // and their payload bytes
+  // propose is refused above; never in the middle of a chain (see Proposal)
+  std::size_t uncommitted_bytes_max = 256 << 20;
+  std::size_t cache_bytes_max = 64 << 20;              // payloads of the tail kept in memory
   base::Micros tick_micros = 50 * base::kMillisecond;  // length of a tick, for Heartbeat::quorum_age only
-  int priority = 0;                 // higher campaigns earlier; decays with each failed campaign
+  int priority = 0;                                    // higher campaigns earlier; decays with each failed campaign
 };
 
 // What the log held when the node started (wal/log.h recovers it).
 struct Restored {
   HardState hard;
-  LogId floor;                       // the last entry before the first in the log; {0,0} for a log from the start
-  Configuration floor_configuration; // the configuration in force at `floor`
-  std::vector<base::Entry> entries;  // floor.index + 1 .. last; payloads may be null except for kConfig (term and size known)
+  LogId floor;                        // the last entry before the first in the log; {0,0} for a log from the start
+  Configuration floor_configuration;  // the configuration in force at `floor`
+  // floor.index + 1 .. last; payloads may be null except for kConfig (term and size known)
+  std::vector<base::Entry> entries;
   std::vector<std::uint64_t> sizes;  // payload sizes of `entries`
   Index applied;                     // the databases contain at least everything up to here (R8)
   bool may_vote = true;              // false: the log is damaged (R12): never campaign, vote only as said below
@@ -76,25 +78,26 @@ struct PersistJob {
 
 struct ReadResult {
   std::uint64_t context = 0;
-  bool ok = false;   // false: no leader, or leadership lost; nothing is known
-  Index index;       // ok: a state machine that has applied this much is linearizable for the request
+  bool ok = false;  // false: no leader, or leadership lost; nothing is known
+  Index index;      // ok: a state machine that has applied this much is linearizable for the request
 };
 
-struct LogRead {       // entries below the cache that a follower needs
+struct LogRead {  // entries below the cache that a follower needs
   std::uint64_t token = 0;
   Index first;
-  Index last;          // inclusive; the answer may stop earlier
+  Index last;  // inclusive; the answer may stop earlier
   std::size_t bytes_max = 0;
 };
 
 struct Ready {
   std::vector<Message> messages;
   std::optional<PersistJob> persist;
-  std::vector<base::Entry> committed;    // metadata always; payload null if no longer cached: the driver reads it from the log
+  // metadata always; payload null if no longer cached: the driver reads it from the log
+  std::vector<base::Entry> committed;
   std::vector<ReadResult> reads;
   std::vector<LogRead> log_reads;
-  std::vector<Index> snapshots_wanted;   // see SnapshotNeeded: this node must fetch one (index = the leader's floor)
-  bool status_changed = false;           // role, leader, term or configuration changed
+  std::vector<Index> snapshots_wanted;  // see SnapshotNeeded: this node must fetch one (index = the leader's floor)
+  bool status_changed = false;          // role, leader, term or configuration changed
   [[nodiscard]] bool empty() const;
 };
 
@@ -104,36 +107,38 @@ struct PeerStatus {
   Index match;
   Index next;
   Index durable;
-  const char* state = "probe";   // probe | replicate | snapshot
+  const char* state = "probe";  // probe | replicate | snapshot
   bool recent_active = false;
 };
 
 struct Status {
   Role role = Role::kFollower;
   Term term;
-  Member leader;          // {} = unknown
+  Member leader;  // {} = unknown
   Index commit;
-  Index durable;          // own durable last index
+  Index durable;  // own durable last index
   LogId last;
   LogId floor;
-  Configuration configuration;   // latest in the log (committed or not)
+  Configuration configuration;  // latest in the log (committed or not)
   Index configuration_index;
   bool configuration_committed = false;
-  bool own_term_committed = false;   // leader only: an entry of its own term is committed
+  bool own_term_committed = false;  // leader only: an entry of its own term is committed
   std::size_t uncommitted_bytes = 0;
-  int ticks_since_quorum = 0;        // leader only
+  int ticks_since_quorum = 0;  // leader only
   std::uint64_t term_changes = 0;
   Index applied;
-  bool may_vote = true;              // false while the log is damaged (R12)
-  Member transfer_to;                // {} = no transfer runs
-  std::uint64_t conflicts_below_commit = 0;  // appends refused because they contradict a committed entry: this log is wrong
-  Index contradicted;                // not 0: an entry that is committed here, and that the leader's commit index covers as another one
-  std::size_t cached_bytes = 0;      // of the payload cache
+  bool may_vote = true;  // false while the log is damaged (R12)
+  Member transfer_to;    // {} = no transfer runs
+  // appends refused because they contradict a committed entry: this log is wrong
+  std::uint64_t conflicts_below_commit = 0;
+  // not 0: an entry that is committed here, and that the leader's commit index covers as another one
+  Index contradicted;
+  std::size_t cached_bytes = 0;  // of the payload cache
   // Follower: what the last heartbeat said (bounded reads, R10), and how many ticks ago.
   base::Micros heartbeat_quorum_age = 0;
   std::uint64_t ticks_since_heartbeat = 0;
   std::vector<std::pair<Member, Index>> heartbeat_durable;
-  std::vector<PeerStatus> peers;     // leader only
+  std::vector<PeerStatus> peers;  // leader only
 };
 
 // More of a proposal's nature than its bytes: parts of an open chain are never refused for the uncommitted limit (R15).

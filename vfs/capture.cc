@@ -60,8 +60,10 @@ std::vector<Capture::Page> Capture::last_frames(pages::PageNo held_page, pages::
     if (a.number != b.number) return a.number < b.number;
     return a.frame > b.frame;
   });
-  all.erase(std::unique(all.begin(), all.end(), [](const Page& a, const Page& b) { return a.number == b.number; }), all.end());
-  all.erase(std::remove_if(all.begin(), all.end(), [size_after](const Page& page) { return page.number > size_after; }), all.end());
+  all.erase(std::unique(all.begin(), all.end(), [](const Page& a, const Page& b) { return a.number == b.number; }),
+            all.end());
+  all.erase(std::remove_if(all.begin(), all.end(), [size_after](const Page& page) { return page.number > size_after; }),
+            all.end());
   return all;
 }
 
@@ -72,10 +74,11 @@ base::Result<base::ByteView> Capture::image(std::uint32_t frame, sqlite3_file* w
   const Frame& source = frames_[frame - first_];
   if (!source.image.empty()) return base::ByteView(source.image);
   scratch.resize(page_size);
-  const int rc = wal->pMethods->xRead(wal, scratch.data(), static_cast<int>(page_size), frame_offset(frame, page_size) + kFrameHeaderSize);
+  const int rc = wal->pMethods->xRead(wal, scratch.data(), static_cast<int>(page_size),
+                                      frame_offset(frame, page_size) + kFrameHeaderSize);
   if (rc != SQLITE_OK)
-    return base::make_error(base::Code::kIo,
-                            "WAL: read of frame " + std::to_string(frame) + " failed with SQLite code " + std::to_string(rc));
+    return base::make_error(base::Code::kIo, "WAL: read of frame " + std::to_string(frame) +
+                                                 " failed with SQLite code " + std::to_string(rc));
   return base::ByteView(scratch);
 }
 

@@ -45,7 +45,8 @@ class Capture {
   // number; pages beyond `size_after` left out. Frames from the held one on that were captured are stale.
   [[nodiscard]] std::vector<Page> last_frames(pages::PageNo held_page, pages::PageNo size_after) const;
   // The image of a captured frame; from `wal` when it was not kept. kIo. `scratch` backs the view then.
-  base::Result<base::ByteView> image(std::uint32_t frame, sqlite3_file* wal, base::Bytes& scratch, std::uint32_t page_size) const;
+  base::Result<base::ByteView> image(std::uint32_t frame, sqlite3_file* wal, base::Bytes& scratch,
+                                     std::uint32_t page_size) const;
 
   // The held frame was let through as frame `frame` with this checksum.
   void committed(bool re_encoded);

@@ -16,7 +16,8 @@ constexpr base::Micros kWriterWaitMax = 500 * base::kMillisecond;
 constexpr int kTornHeaderTriesMax = 100;
 
 base::Status wait_for(Slot<base::Status>& slot, base::Micros deadline, const std::string& too_late) {
-  const auto answer = slot.wait(deadline, [] { return base::posix_env().now(); }, [] { return false; });
+  const auto answer = slot.wait(
+      deadline, [] { return base::posix_env().now(); }, [] { return false; });
   return answer ? *answer : base::make_error(base::Code::kTimeout, too_late);
 }
 

@@ -30,13 +30,14 @@ base::Result<std::shared_ptr<BoundNode>> choose_bound(std::optional<base::NodeId
     if (wanted == node->binding().id) return node;
     ids += (ids.empty() ? "" : ", ") + std::to_string(node->binding().id.value);
   }
-  if (all.nodes.empty()) return base::make_error(base::Code::kNotStarted, "no node runs in this process; SELECT hql_start() starts one");
+  if (all.nodes.empty())
+    return base::make_error(base::Code::kNotStarted, "no node runs in this process; SELECT hql_start() starts one");
   if (wanted)
-    return base::make_error(base::Code::kArgument,
-                            "node=" + std::to_string(wanted->value) + ": no such node in this process (running: " + ids + ")");
+    return base::make_error(base::Code::kArgument, "node=" + std::to_string(wanted->value) +
+                                                       ": no such node in this process (running: " + ids + ")");
   if (all.nodes.size() > 1)
-    return base::make_error(base::Code::kArgument,
-                            "several nodes run in this process (" + ids + "); say which one: file:<name>?vfs=hiqlite&node=<id>");
+    return base::make_error(base::Code::kArgument, "several nodes run in this process (" + ids +
+                                                       "); say which one: file:<name>?vfs=hiqlite&node=<id>");
   return all.nodes.front();
 }
 
@@ -45,8 +46,8 @@ base::Result<std::shared_ptr<BoundNode>> choose_bound(std::optional<base::NodeId
 BoundNode::BoundNode(NodeBinding binding) : binding_(std::move(binding)), db_dir_(binding_.data_dir + "/db") {}
 
 base::Error BoundNode::stopped_error() const {
-  return base::make_error(base::Code::kStopped,
-                          "node " + std::to_string(binding_.id.value) + " was stopped; close this connection and open it again");
+  return base::make_error(base::Code::kStopped, "node " + std::to_string(binding_.id.value) +
+                                                    " was stopped; close this connection and open it again");
 }
 
 bool BoundNode::enter() {
@@ -84,7 +85,8 @@ std::shared_ptr<WriterQueue> BoundNode::queue_of(base::DatabaseId database) {
 ShimConnection* BoundNode::writer_of(const sqlite3* db, const ShimConnection* except) {
   base::MutexLock lock(mutex_);
   for (ShimConnection* const connection : connections_)
-    if (connection != except && connection->db.load() == db && connection->writer == WriterHold::kLeased) return connection;
+    if (connection != except && connection->db.load() == db && connection->writer == WriterHold::kLeased)
+      return connection;
   return nullptr;
 }
 
@@ -144,7 +146,8 @@ void unbind_node(base::NodeId id) {
   {
     Table& all = table();
     base::MutexLock lock(all.mutex);
-    const auto at = std::find_if(all.nodes.begin(), all.nodes.end(), [id](const auto& node) { return node->binding().id == id; });
+    const auto at =
+        std::find_if(all.nodes.begin(), all.nodes.end(), [id](const auto& node) { return node->binding().id == id; });
     if (at == all.nodes.end()) return;
     gone = *at;
     all.nodes.erase(at);

@@ -26,7 +26,7 @@ struct DatabaseParams {
   base::Lane* loop = nullptr;
   base::Lane* apply = nullptr;
   base::Lane* maintenance = nullptr;
-  std::string dir;        // absolute <data_dir>/db
+  std::string dir;  // absolute <data_dir>/db
   std::string name;
   base::DatabaseId id;
   std::uint32_t page_size = 4096;
@@ -36,7 +36,7 @@ using pages::RedoCandidate;
 
 // The state a transaction is computed on: fixed while WRITER is held.
 struct CommittedState {
-  base::LogId last;             // last published transaction (or the CreateDatabase entry)
+  base::LogId last;  // last published transaction (or the CreateDatabase entry)
   std::uint64_t digest = 0;
   pages::PageNo page_count = 0;
 };
@@ -48,11 +48,13 @@ class Connection;
 class Database : public pages::DatabaseImage {
  public:
   // Creates the files (page 1 goes into the database file first) and the sums; durable when it returns. Apply lane or start-up.
-  static base::Result<std::unique_ptr<Database>> create(DatabaseParams params, base::LogId id, const pages::CreateDatabase& create);
+  static base::Result<std::unique_ptr<Database>> create(DatabaseParams params, base::LogId id,
+                                                        const pages::CreateDatabase& create);
   // Start-up, before lanes run: SQLite recovers its WAL, the digest gives the position among base and `candidates`.
   // kForeignWrite when it matches none. After it, the node publishes every effective transaction after status().applied.
   // kForeignWrite when it matches none, unless it may be ahead of the log and `adopt` knows what to do (pages/image.h).
-  static base::Result<std::unique_ptr<Database>> open(DatabaseParams params, const std::vector<RedoCandidate>& candidates,
+  static base::Result<std::unique_ptr<Database>> open(DatabaseParams params,
+                                                      const std::vector<RedoCandidate>& candidates,
                                                       const pages::Adopt& adopt = {});
   // The base recorded in <name>.sums: candidates are wanted from there on. kNotFound when there is none.
   static base::Result<base::LogId> recorded_base(base::Env& env, const std::string& dir, const std::string& name);
@@ -64,8 +66,8 @@ class Database : public pages::DatabaseImage {
 
   // --- for the shim, on SQL threads ------------------------------------------------------------------------------------
   virtual const DatabaseParams& params() const = 0;
-  virtual std::string file_path() const = 0;                    // <dir>/<name>
-  virtual base::Status attach(Connection& connection) = 0;      // kDropped, kStopped
+  virtual std::string file_path() const = 0;                // <dir>/<name>
+  virtual base::Status attach(Connection& connection) = 0;  // kDropped, kStopped
   virtual void detach(Connection& connection) = 0;
   // The virtual WRITER lock. kBusy at once when another local connection holds it; the applier and checkpoints hold it shortly and are
   // waited for (kBusy after a second). Connection::doom may be called, under the database's mutex, as soon as it is held.
@@ -85,9 +87,11 @@ class Database : public pages::DatabaseImage {
   virtual base::Status committed_page(pages::PageNo page, base::MutableByteView out) = 0;
   // WRITER held: digest and page hashes that the transaction would give; remembered as pending until committed() or dropped.
   // `changed` = (page, hash of the new image); pages beyond size_after leave the digest.
-  virtual std::uint64_t digest_with(const std::vector<std::pair<pages::PageNo, std::uint64_t>>& changed, pages::PageNo size_after) = 0;
+  virtual std::uint64_t digest_with(const std::vector<std::pair<pages::PageNo, std::uint64_t>>& changed,
+                                    pages::PageNo size_after) = 0;
   // The held commit of `connection` (origin as submitted) was allowed: from now on it is committed whatever SQLite does.
-  virtual void commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after, pages::PageNo size_after,
+  virtual void commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after,
+                              pages::PageNo size_after,
                               std::vector<std::pair<pages::PageNo, std::uint64_t>> changed) = 0;
   // A new WAL header is about to be written with these salts, its bytes 16..19 and 20..23 as big-endian numbers (walRestartHdr): they are
   // recorded in .sums before the first frame (section 7).

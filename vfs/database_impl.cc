@@ -45,7 +45,8 @@ DatabaseImpl::~DatabaseImpl() {
     stopping_ = true;
     changed_.notify_all();
   }
-  while (!wait_for_tickets(base::posix_env().now() + kCloseMax)) base::log_warn("database " + params_.name + ": work is still running");
+  while (!wait_for_tickets(base::posix_env().now() + kCloseMax))
+    base::log_warn("database " + params_.name + ": work is still running");
   connection_.reset();
   if (wal_fd_ >= 0) ::close(wal_fd_);
 }
@@ -77,14 +78,17 @@ void DatabaseImpl::set_state(pages::ImageState state, const std::string& why) {
 
 base::Status DatabaseImpl::usable() const {
   switch (state_) {
-    case pages::ImageState::kDropped: return base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped");
-    case pages::ImageState::kDiverged: return base::make_error(base::Code::kDiverged, "database " + params_.name + ": " + state_reason_);
+    case pages::ImageState::kDropped:
+      return base::make_error(base::Code::kDropped, "database " + params_.name + " was dropped");
+    case pages::ImageState::kDiverged:
+      return base::make_error(base::Code::kDiverged, "database " + params_.name + ": " + state_reason_);
     case pages::ImageState::kForeignWrite:
       return base::make_error(base::Code::kForeignWrite, "database " + params_.name + ": " + state_reason_);
     case pages::ImageState::kOk:
     case pages::ImageState::kParked:
     case pages::ImageState::kInstalling:
-    case pages::ImageState::kAheadOfLog: break;
+    case pages::ImageState::kAheadOfLog:
+      break;
   }
   if (stopping_) return base::make_error(base::Code::kStopped, "the node is stopping");
   return base::ok();
@@ -148,8 +152,10 @@ base::Status DatabaseImpl::try_lock_writer(Connection& connection) {
       (void)changed_.wait_until(mutex_, deadline);
     HQL_TRY(usable());
   }
-  if (holder_ != Holder::kNone) return base::make_error(base::Code::kBusy, "another transaction writes to " + params_.name);
-  if (owed_) return base::make_error(base::Code::kBusy, "a committed transaction of " + params_.name + " is being published");
+  if (holder_ != Holder::kNone)
+    return base::make_error(base::Code::kBusy, "another transaction writes to " + params_.name);
+  if (owed_)
+    return base::make_error(base::Code::kBusy, "a committed transaction of " + params_.name + " is being published");
   take_for(connection);
   return base::ok();
 }
@@ -292,8 +298,8 @@ void DatabaseImpl::account(base::LogId id, pages::PageNo size_after, const Chang
   sync_failed_ = sync_failed;
 }
 
-void DatabaseImpl::commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after, pages::PageNo size_after,
-                                  ChangedPages changed) {
+void DatabaseImpl::commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after,
+                                  pages::PageNo size_after, ChangedPages changed) {
   const base::MutexLock lock(mutex_);
   CHECK(holder_ == Holder::kConnection);
   CHECK(writer_ == &connection);
@@ -331,14 +337,23 @@ pages::ImageStatus DatabaseImpl::status() {
   status.digest = sums_.digest();
   status.page_count = sums_.page_count();
   switch (holder_) {
-    case Holder::kNone: break;
-    case Holder::kConnection: status.writer = writer_->kind(); break;
-    case Holder::kApplier: status.writer = "applier"; break;
-    case Holder::kMaintenance: status.writer = "checkpoint"; break;
+    case Holder::kNone:
+      break;
+    case Holder::kConnection:
+      status.writer = writer_->kind();
+      break;
+    case Holder::kApplier:
+      status.writer = "applier";
+      break;
+    case Holder::kMaintenance:
+      status.writer = "checkpoint";
+      break;
   }
   if (holder_ == Holder::kConnection && doomed_) status.doomed_since = doomed_since_;
-  if (parked_) status.apply_blocked_by = status.writer;
-  else if (state_ != pages::ImageState::kOk) status.apply_blocked_by = state_reason_;
+  if (parked_)
+    status.apply_blocked_by = status.writer;
+  else if (state_ != pages::ImageState::kOk)
+    status.apply_blocked_by = state_reason_;
   return status;
 }
 
@@ -366,7 +381,8 @@ void DatabaseImpl::drop(std::function<void(base::Status)> done) {
       const base::Status status = params_.env->remove(path_ + suffix);
       if (!status && status.error().code != base::Code::kNotFound && removed) removed = named(status.error());
     }
-    if (const base::Status synced = params_.env->sync_dir(params_.dir); !synced && removed) removed = named(synced.error());
+    if (const base::Status synced = params_.env->sync_dir(params_.dir); !synced && removed)
+      removed = named(synced.error());
     {
       const base::MutexLock state_lock(mutex_);
       names_gone_ = true;
@@ -419,7 +435,8 @@ void DatabaseImpl::close(base::Micros deadline) {
     if (holder_ == Holder::kApplier) hand_over();
   }
   if (clean) {
-    if (const base::Status status = checkpoint_now(deadline); !status) base::log_warn("database " + params_.name + ": " + status.error().message);
+    if (const base::Status status = checkpoint_now(deadline); !status)
+      base::log_warn("database " + params_.name + ": " + status.error().message);
   }
   {
     const base::MutexLock lock(mutex_);

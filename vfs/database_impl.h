@@ -72,7 +72,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
     std::uint64_t digest_after = 0;
     pages::PageNo size_after = 0;
     ChangedPages changed;
-    WalIndexHeader before;   // what SQLite's publishing replaces
+    WalIndexHeader before;  // what SQLite's publishing replaces
     bool header_known = false;
   };
   struct Parked {
@@ -141,8 +141,8 @@ class DatabaseImpl final : public Database, private InternalHooks {
   // recovery.cc
   base::Status open_internal_connection();
   base::Status open_wal_state();
-  base::Status find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates, bool all_pages,
-                             const pages::Adopt& adopt);
+  base::Status find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates,
+                             bool all_pages, const pages::Adopt& adopt);
   base::Result<bool> wal_is_known(const pages::SumsRecord& record);
   base::Status remember_salts();
   base::Status write_initial(const pages::CreateDatabase& create);
@@ -154,24 +154,25 @@ class DatabaseImpl final : public Database, private InternalHooks {
   // Set before the object is shared, then constant. Order: the connection is closed before the keeper lets go of its descriptors.
   Keeper keeper_;
   InternalConnection connection_;
-  std::unique_ptr<WalIndex> index_;   // the pages in it: whoever holds WRITER
+  std::unique_ptr<WalIndex> index_;  // the pages in it: whoever holds WRITER
   int wal_fd_ = -1;
-  bool started_ = false;              // false: start-up, where the internal connection may take WRITER freely
-  base::Status keeper_status_;        // of the keeper's acquire() inside the internal connection's first read
+  bool started_ = false;        // false: start-up, where the internal connection may take WRITER freely
+  base::Status keeper_status_;  // of the keeper's acquire() inside the internal connection's first read
 
   base::Mutex sums_mutex_;
   std::unique_ptr<pages::SumsFile> sums_file_ GUARDED_BY(sums_mutex_);
 
   base::Mutex mutex_;
-  base::CondVar changed_;             // holder_, applied_ or state_ changed
+  base::CondVar changed_;  // holder_, applied_ or state_ changed
   Holder holder_ GUARDED_BY(mutex_) = Holder::kNone;
   Connection* writer_ GUARDED_BY(mutex_) = nullptr;
   base::Micros writer_since_ GUARDED_BY(mutex_) = 0;
-  bool doomed_ GUARDED_BY(mutex_) = false;          // writer_ was
+  bool doomed_ GUARDED_BY(mutex_) = false;  // writer_ was
   base::Micros doomed_since_ GUARDED_BY(mutex_) = 0;
   int maintenance_waiting_ GUARDED_BY(mutex_) = 0;
   bool maintenance_granted_ GUARDED_BY(mutex_) = false;
-  bool internal_took_ GUARDED_BY(mutex_) = false;   // holder_ is kMaintenance because SQLite asked, not lock_for_maintenance()
+  // holder_ is kMaintenance because SQLite asked, not lock_for_maintenance()
+  bool internal_took_ GUARDED_BY(mutex_) = false;
   std::optional<std::uint64_t> pending_digest_ GUARDED_BY(mutex_);
   std::optional<Allowed> allowed_ GUARDED_BY(mutex_);
   std::optional<Parked> parked_ GUARDED_BY(mutex_);
@@ -183,10 +184,10 @@ class DatabaseImpl final : public Database, private InternalHooks {
   base::LogId base_ GUARDED_BY(mutex_);
   pages::ImageState state_ GUARDED_BY(mutex_) = pages::ImageState::kOk;
   std::string state_reason_ GUARDED_BY(mutex_);
-  bool names_gone_ GUARDED_BY(mutex_) = false;      // dropped, with its files still open
+  bool names_gone_ GUARDED_BY(mutex_) = false;  // dropped, with its files still open
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool closed_ GUARDED_BY(mutex_) = false;
-  bool sync_failed_ GUARDED_BY(mutex_) = false;     // R13: a failed sync is never tried again
+  bool sync_failed_ GUARDED_BY(mutex_) = false;  // R13: a failed sync is never tried again
 
   const std::shared_ptr<Outstanding> outstanding_ = std::make_shared<Outstanding>();
 };

@@ -17,13 +17,14 @@ namespace vfs {
 struct Grant {
   base::Term term;
   base::LeaseId lease;
-  base::LogId apply_through;  // SQLite may compare headers once the image has published this transaction of the database
+  // SQLite may compare headers once the image has published this transaction of the database
+  base::LogId apply_through;
 };
 
 enum class OutcomeKind : std::uint8_t {
-  kCommitted,  // effective in the log, at `id`
-  kNotApplied, // surely not applied and it never will be: refused, void, absent at the deadline; `error` says why
-  kUnknown,    // kUnknownOutcome: the deadline passed, or the node stopped or jumped by snapshot while waiting
+  kCommitted,   // effective in the log, at `id`
+  kNotApplied,  // surely not applied and it never will be: refused, void, absent at the deadline; `error` says why
+  kUnknown,     // kUnknownOutcome: the deadline passed, or the node stopped or jumped by snapshot while waiting
 };
 struct Outcome {
   OutcomeKind kind = OutcomeKind::kUnknown;
@@ -33,8 +34,8 @@ struct Outcome {
 
 // A captured transaction on its way into the log: header without lease/origin sequence filled by the gate.
 struct Submission {
-  pages::Tx tx;                 // header.lease_term, header.lease from the Grant; header.origin is filled by the gate
-  base::Micros deadline = 0;    // Env::now() scale
+  pages::Tx tx;               // header.lease_term, header.lease from the Grant; header.origin is filled by the gate
+  base::Micros deadline = 0;  // Env::now() scale
 };
 
 class Gate {

@@ -43,28 +43,31 @@ base::Status check_first_page(const ShimConnection& connection, base::ByteView p
   unsigned size = std::to_integer<unsigned>(page[16]) << 8 | std::to_integer<unsigned>(page[17]);
   if (size == 1) size = 65536;
   if (write_version != 2 || read_version != 2)
-    return base::make_error(base::Code::kRefused, "database " + connection.name +
-                                                      ": the transaction takes it out of WAL mode (page 1 says version " +
-                                                      std::to_string(write_version) + "/" + std::to_string(read_version) +
-                                                      "); a replicated database stays in WAL mode");
+    return base::make_error(base::Code::kRefused,
+                            "database " + connection.name +
+                                ": the transaction takes it out of WAL mode (page 1 says version " +
+                                std::to_string(write_version) + "/" + std::to_string(read_version) +
+                                "); a replicated database stays in WAL mode");
   if (size != connection.page_size)
-    return base::make_error(base::Code::kRefused, "database " + connection.name + ": the transaction changes the page size from " +
-                                                      std::to_string(connection.page_size) + " to " + std::to_string(size) +
-                                                      "; it is fixed at creation (URI parameter page_size=)");
+    return base::make_error(base::Code::kRefused,
+                            "database " + connection.name + ": the transaction changes the page size from " +
+                                std::to_string(connection.page_size) + " to " + std::to_string(size) +
+                                "; it is fixed at creation (URI parameter page_size=)");
   return base::ok();
 }
 
 // A new page that no frame has would differ between nodes: SQLite writes every page it adds, but for the lock-byte page.
-base::Status check_growth(const ShimConnection& connection, const std::vector<Capture::Page>& pages, pages::PageNo before,
-                          pages::PageNo after) {
+base::Status check_growth(const ShimConnection& connection, const std::vector<Capture::Page>& pages,
+                          pages::PageNo before, pages::PageNo after) {
   const pages::PageNo lock_byte = pages::lock_byte_page(connection.page_size);
   std::size_t at = 0;
   for (pages::PageNo page = before + 1; page <= after && page != 0; ++page) {
     if (page == lock_byte) continue;
     while (at < pages.size() && pages[at].number < page) ++at;
     if (at == pages.size() || pages[at].number != page)
-      return base::make_error(base::Code::kInternal, "database " + connection.name + " grows to " + std::to_string(after) +
-                                                         " pages, but page " + std::to_string(page) + " was not written");
+      return base::make_error(base::Code::kInternal, "database " + connection.name + " grows to " +
+                                                         std::to_string(after) + " pages, but page " +
+                                                         std::to_string(page) + " was not written");
   }
   return base::ok();
 }
@@ -106,9 +109,9 @@ base::Result<Prepared> make_transaction(ShimConnection& connection, sqlite3_file
     if (patch.kind == pages::PatchKind::kRuns && patch.body.empty()) continue;
     patch_bytes += patch.body.size() + 16;
     if (patch_bytes > kTransactionBytesMax)
-      return base::make_error(base::Code::kTooLarge, "database " + connection.name + ": the transaction changes more than " +
-                                                         std::to_string(kTransactionBytesMax >> 20) +
-                                                         " MiB; commit in smaller steps");
+      return base::make_error(base::Code::kTooLarge,
+                              "database " + connection.name + ": the transaction changes more than " +
+                                  std::to_string(kTransactionBytesMax >> 20) + " MiB; commit in smaller steps");
     prepared.changed.emplace_back(page.number, pages::page_hash(page.number, image));
     prepared.tx.patches.push_back(std::move(patch));
   }
@@ -136,8 +139,9 @@ base::Status map_index_of(const ShimConnection& connection, std::uint32_t frame)
   volatile void* mapped = nullptr;
   const int rc = connection.lower->pMethods->xShmMap(connection.lower, region, kRegionBytes, 1, &mapped);
   if (rc == SQLITE_OK && mapped != nullptr) return base::ok();
-  return base::make_error(base::Code::kIo, "database " + connection.name + ": wal-index region " + std::to_string(region) +
-                                               " cannot be mapped (SQLite code " + std::to_string(rc) + "); nothing was written");
+  return base::make_error(base::Code::kIo, "database " + connection.name + ": wal-index region " +
+                                               std::to_string(region) + " cannot be mapped (SQLite code " +
+                                               std::to_string(rc) + "); nothing was written");
 }
 
 int write_frame(sqlite3_file* wal, const FrameHeader& header, base::ByteView page, std::int64_t offset) {
@@ -170,8 +174,8 @@ base::Status make_room(ShimConnection& connection, sqlite3_file* wal, base::Byte
   if (rc == SQLITE_OK) rc = write_frame(wal, FrameHeader{}, page, offset);
   if (rc == SQLITE_OK) return base::ok();
   return base::make_error((rc & 0xff) == SQLITE_FULL ? base::Code::kFull : base::Code::kIo,
-                          "database " + connection.name + ": its WAL " + connection.path + "-wal cannot grow (SQLite code " +
-                              std::to_string(rc) + "); nothing was written");
+                          "database " + connection.name + ": its WAL " + connection.path +
+                              "-wal cannot grow (SQLite code " + std::to_string(rc) + "); nothing was written");
 }
 
 Outcome propose(ShimConnection& connection, pages::Tx tx) {
@@ -182,8 +186,8 @@ Outcome propose(ShimConnection& connection, pages::Tx tx) {
   submission.tx = std::move(tx);
   submission.deadline = deadline;
   gate.submit(std::move(submission), [slot](Outcome outcome) { slot->set(std::move(outcome)); });
-  auto outcome =
-      slot->wait(deadline + kOutcomeGrace, [&gate] { return gate.now(); }, [&connection] { return connection.node->stopped(); });
+  auto outcome = slot->wait(
+      deadline + kOutcomeGrace, [&gate] { return gate.now(); }, [&connection] { return connection.node->stopped(); });
   if (outcome) return std::move(*outcome);
   Outcome unknown;
   unknown.error = base::make_error(base::Code::kUnknownOutcome,
@@ -211,7 +215,9 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
   // Since its digest is known it is doomed no more (Database::doom_overdue_writer): the last look.
   if (connection.doomed()) return refuse_doomed(connection);
   if (announces_rechecksum(capture.held_header())) {
-    if (auto done = rechecksum(wal, connection.page_size, capture.first_frame(), capture.held_frame(), capture.held_header(), page); !done)
+    if (auto done = rechecksum(wal, connection.page_size, capture.first_frame(), capture.held_frame(),
+                               capture.held_header(), page);
+        !done)
       return refuse(connection, done.error());
     prepared->re_encoded = true;
   }
@@ -251,10 +257,11 @@ void check_published(ShimConnection& connection) {
   for (std::size_t at = 0; at < sizeof bytes; ++at) bytes[at] = header[16 + at];
   std::memcpy(&last_frame, bytes, sizeof last_frame);
   if (last_frame >= frame) return;
-  report(&connection, base::make_error(base::Code::kCommitted,
-                                       "database " + connection.name + ": the transaction was committed at index " +
-                                           std::to_string(connection.committed_in_hold.index.value) +
-                                           ", but SQLite could not finish it here; the node publishes it. Do not repeat it"));
+  report(&connection,
+         base::make_error(base::Code::kCommitted,
+                          "database " + connection.name + ": the transaction was committed at index " +
+                              std::to_string(connection.committed_in_hold.index.value) +
+                              ", but SQLite could not finish it here; the node publishes it. Do not repeat it"));
 }
 
 }  // namespace vfs

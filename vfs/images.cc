@@ -20,7 +20,8 @@ struct Table {
 // What the node gets: the database itself stays reachable for the shim.
 class ListedImage final : public pages::DatabaseImage {
  public:
-  ListedImage(std::shared_ptr<Table> table, std::unique_ptr<Database> database) : table_(std::move(table)), database_(std::move(database)) {
+  ListedImage(std::shared_ptr<Table> table, std::unique_ptr<Database> database)
+      : table_(std::move(table)), database_(std::move(database)) {
     const base::MutexLock lock(table_->mutex);
     table_->open[database_->params().name] = database_.get();
   }
@@ -32,8 +33,12 @@ class ListedImage final : public pages::DatabaseImage {
   ListedImage(const ListedImage&) = delete;
   ListedImage& operator=(const ListedImage&) = delete;
 
-  void publish(pages::PublishJob job, std::function<void(base::Status)> done) override { database_->publish(std::move(job), std::move(done)); }
-  void sync_point(std::function<void(base::Result<base::LogId>)> done) override { database_->sync_point(std::move(done)); }
+  void publish(pages::PublishJob job, std::function<void(base::Status)> done) override {
+    database_->publish(std::move(job), std::move(done));
+  }
+  void sync_point(std::function<void(base::Result<base::LogId>)> done) override {
+    database_->sync_point(std::move(done));
+  }
   void checkpoint(std::function<void(base::Status)> done) override { database_->checkpoint(std::move(done)); }
   void doom_local_writer(const base::Error& reason) override { database_->doom_local_writer(reason); }
   bool doom_overdue_writer(const pages::Overdue& overdue, const base::Error& reason) override {
@@ -62,11 +67,14 @@ class ImagesImpl final : public Images {
  public:
   explicit ImagesImpl(DatabaseParams params) : params_(std::move(params)) {}
 
-  base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase& create, base::LogId id) override {
+  base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase& create,
+                                                             base::LogId id) override {
     HQL_TRY(pages::valid_database_name(create.name));
-    return listed(Database::create(params_for(create.name, base::DatabaseId(id.index.value), create.page_size), id, create));
+    return listed(
+        Database::create(params_for(create.name, base::DatabaseId(id.index.value), create.page_size), id, create));
   }
-  base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string& name, base::DatabaseId db, std::uint32_t page_size,
+  base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string& name, base::DatabaseId db,
+                                                           std::uint32_t page_size,
                                                            const std::vector<pages::RedoCandidate>& candidates,
                                                            const pages::Adopt& adopt) override {
     HQL_TRY(pages::valid_database_name(name));

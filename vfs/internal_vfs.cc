@@ -35,13 +35,17 @@ int x_read(sqlite3_file* file, void* out, int amount, sqlite3_int64 offset) noex
 int x_write(sqlite3_file* file, const void* data, int amount, sqlite3_int64 offset) noexcept {
   return lower(file)->pMethods->xWrite(lower(file), data, amount, offset);
 }
-int x_truncate(sqlite3_file* file, sqlite3_int64 size) noexcept { return lower(file)->pMethods->xTruncate(lower(file), size); }
+int x_truncate(sqlite3_file* file, sqlite3_int64 size) noexcept {
+  return lower(file)->pMethods->xTruncate(lower(file), size);
+}
 // The sync that ends a backfill: without it the WAL could be restarted over pages that exist nowhere else.
 int x_sync(sqlite3_file* file, int flags) noexcept {
   if (HQL_FAULT_POINT("image.db_sync")) return SQLITE_IOERR_FSYNC;
   return lower(file)->pMethods->xSync(lower(file), flags);
 }
-int x_file_size(sqlite3_file* file, sqlite3_int64* size) noexcept { return lower(file)->pMethods->xFileSize(lower(file), size); }
+int x_file_size(sqlite3_file* file, sqlite3_int64* size) noexcept {
+  return lower(file)->pMethods->xFileSize(lower(file), size);
+}
 int x_lock(sqlite3_file* file, int level) noexcept { return lower(file)->pMethods->xLock(lower(file), level); }
 int x_unlock(sqlite3_file* file, int level) noexcept { return lower(file)->pMethods->xUnlock(lower(file), level); }
 int x_check_reserved_lock(sqlite3_file* file, int* out) noexcept {
@@ -88,15 +92,20 @@ int x_shm_lock(sqlite3_file* file, int offset, int count, int flags) noexcept {
   const bool takes_writer = locks && (bits & kWriteBit) != 0 && !mine(file).holds_writer;
   if (takes_writer && !mine(file).hooks->internal_lock_writer()) return SQLITE_BUSY;
   const int rc = lock_real(file, bits & ~kVirtualBits, flags);
-  const bool gives_writer = locks ? takes_writer && rc != SQLITE_OK : (bits & kWriteBit) != 0 && mine(file).holds_writer;
+  const bool gives_writer =
+      locks ? takes_writer && rc != SQLITE_OK : (bits & kWriteBit) != 0 && mine(file).holds_writer;
   if (gives_writer) mine(file).hooks->internal_unlock_writer();
-  if (takes_writer) mine(file).holds_writer = rc == SQLITE_OK;
-  else if (gives_writer) mine(file).holds_writer = false;
+  if (takes_writer)
+    mine(file).holds_writer = rc == SQLITE_OK;
+  else if (gives_writer)
+    mine(file).holds_writer = false;
   return rc;
 }
 
 void x_shm_barrier(sqlite3_file* file) noexcept { lower(file)->pMethods->xShmBarrier(lower(file)); }
-int x_shm_unmap(sqlite3_file* file, int delete_file) noexcept { return lower(file)->pMethods->xShmUnmap(lower(file), delete_file); }
+int x_shm_unmap(sqlite3_file* file, int delete_file) noexcept {
+  return lower(file)->pMethods->xShmUnmap(lower(file), delete_file);
+}
 int x_fetch(sqlite3_file* file, sqlite3_int64 offset, int amount, void** out) noexcept {
   return lower(file)->pMethods->xFetch(lower(file), offset, amount, out);
 }
@@ -104,10 +113,25 @@ int x_unfetch(sqlite3_file* file, sqlite3_int64 offset, void* page) noexcept {
   return lower(file)->pMethods->xUnfetch(lower(file), offset, page);
 }
 
-const sqlite3_io_methods kMethods = {3,          x_close,     x_read,      x_write,       x_truncate,
-                                     x_sync,     x_file_size, x_lock,      x_unlock,      x_check_reserved_lock,
-                                     x_file_control, x_sector_size, x_device_characteristics, x_shm_map, x_shm_lock,
-                                     x_shm_barrier, x_shm_unmap, x_fetch, x_unfetch};
+const sqlite3_io_methods kMethods = {3,
+                                     x_close,
+                                     x_read,
+                                     x_write,
+                                     x_truncate,
+                                     x_sync,
+                                     x_file_size,
+                                     x_lock,
+                                     x_unlock,
+                                     x_check_reserved_lock,
+                                     x_file_control,
+                                     x_sector_size,
+                                     x_device_characteristics,
+                                     x_shm_map,
+                                     x_shm_lock,
+                                     x_shm_barrier,
+                                     x_shm_unmap,
+                                     x_fetch,
+                                     x_unfetch};
 
 int x_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) noexcept {
   if ((flags & SQLITE_OPEN_MAIN_DB) == 0) return lower(vfs)->xOpen(lower(vfs), name, file, flags, out_flags);
@@ -122,16 +146,26 @@ int x_open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, in
   if (rc == SQLITE_OK) file->pMethods = &kMethods;
   return rc;
 }
-int x_delete(sqlite3_vfs* vfs, const char* name, int sync_dir) noexcept { return lower(vfs)->xDelete(lower(vfs), name, sync_dir); }
-int x_access(sqlite3_vfs* vfs, const char* name, int flags, int* out) noexcept { return lower(vfs)->xAccess(lower(vfs), name, flags, out); }
+int x_delete(sqlite3_vfs* vfs, const char* name, int sync_dir) noexcept {
+  return lower(vfs)->xDelete(lower(vfs), name, sync_dir);
+}
+int x_access(sqlite3_vfs* vfs, const char* name, int flags, int* out) noexcept {
+  return lower(vfs)->xAccess(lower(vfs), name, flags, out);
+}
 int x_full_pathname(sqlite3_vfs* vfs, const char* name, int size, char* out) noexcept {
   return lower(vfs)->xFullPathname(lower(vfs), name, size, out);
 }
-int x_randomness(sqlite3_vfs* vfs, int size, char* out) noexcept { return lower(vfs)->xRandomness(lower(vfs), size, out); }
+int x_randomness(sqlite3_vfs* vfs, int size, char* out) noexcept {
+  return lower(vfs)->xRandomness(lower(vfs), size, out);
+}
 int x_sleep(sqlite3_vfs* vfs, int micros) noexcept { return lower(vfs)->xSleep(lower(vfs), micros); }
 int x_current_time(sqlite3_vfs* vfs, double* out) noexcept { return lower(vfs)->xCurrentTime(lower(vfs), out); }
-int x_get_last_error(sqlite3_vfs* vfs, int size, char* out) noexcept { return lower(vfs)->xGetLastError(lower(vfs), size, out); }
-int x_current_time_int64(sqlite3_vfs* vfs, sqlite3_int64* out) noexcept { return lower(vfs)->xCurrentTimeInt64(lower(vfs), out); }
+int x_get_last_error(sqlite3_vfs* vfs, int size, char* out) noexcept {
+  return lower(vfs)->xGetLastError(lower(vfs), size, out);
+}
+int x_current_time_int64(sqlite3_vfs* vfs, sqlite3_int64* out) noexcept {
+  return lower(vfs)->xCurrentTimeInt64(lower(vfs), out);
+}
 
 base::Status register_internal_vfs() {
   static base::Mutex* const mutex = new base::Mutex;
@@ -178,7 +212,8 @@ class OpenScope {
 bool internal_open_active() { return t_opening != nullptr; }
 
 base::Error sqlite_error(sqlite3* db, int rc, const std::string& what) {
-  base::Error error = base::make_error(base::Code::kSql, what + ": " + (db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(rc)));
+  base::Error error =
+      base::make_error(base::Code::kSql, what + ": " + (db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(rc)));
   error.sqlite_code = db != nullptr ? sqlite3_extended_errcode(db) : rc;
   return error;
 }

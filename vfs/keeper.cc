@@ -22,10 +22,11 @@ namespace {
 
 constexpr off_t kSharedFirst = 0x40000002;
 constexpr off_t kSharedSize = 510;
-constexpr off_t kShmBase = 120;           // WAL_WRITE_LOCK, then CKPT, RECOVER, READ(0..4)
+constexpr off_t kShmBase = 120;  // WAL_WRITE_LOCK, then CKPT, RECOVER, READ(0..4)
 constexpr off_t kShmRead0 = kShmBase + 3;
 constexpr off_t kShmDeadMan = kShmBase + 8;
-constexpr base::Micros kAcquireMax = 5 * base::kSecond;  // a plain writer's transaction that was open when the node starts
+constexpr base::Micros kAcquireMax =
+    5 * base::kSecond;  // a plain writer's transaction that was open when the node starts
 
 // Which descriptors are keepers', for the child of a fork: a bit per number, larger numbers are not tracked.
 constexpr std::size_t kTrackedMax = 65536;
@@ -55,7 +56,9 @@ ParkedTable& parked() {
   return *table;
 }
 
-base::Error io_error(const std::string& what) { return base::make_error(base::Code::kIo, what + ": " + std::strerror(errno)); }
+base::Error io_error(const std::string& what) {
+  return base::make_error(base::Code::kIo, what + ": " + std::strerror(errno));
+}
 
 int try_lock(int fd, short type, off_t start, off_t size) {
   struct flock lock {};
@@ -75,7 +78,9 @@ base::Status wait_lock(int fd, short type, off_t start, off_t size, base::Micros
   while (try_lock(fd, type, start, size) != 0) {
     if (errno != EAGAIN && errno != EACCES) return io_error("lock " + path);
     if (base::posix_env().now() >= deadline)
-      return base::make_error(base::Code::kOwned, path + " is locked by another program: end its transaction or stop the node that owns it");
+      return base::make_error(
+          base::Code::kOwned,
+          path + " is locked by another program: end its transaction or stop the node that owns it");
     (void)::poll(nullptr, 0, 1);
   }
   return base::ok();

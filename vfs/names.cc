@@ -14,7 +14,8 @@ namespace {
 using Lookup = std::function<std::optional<std::string>(const char* key)>;
 
 base::Error bad_value(const char* key, const std::string& value, const std::string& expected) {
-  return base::make_error(base::Code::kArgument, std::string("URI parameter ") + key + "=" + value + ": expected " + expected);
+  return base::make_error(base::Code::kArgument,
+                          std::string("URI parameter ") + key + "=" + value + ": expected " + expected);
 }
 
 base::Result<std::uint64_t> parse_number(const char* key, const std::string& text) {
@@ -42,15 +43,20 @@ base::Result<OpenRequest> parse_parameters(OpenRequest request, const Lookup& lo
   if (const auto size = lookup("page_size")) {
     HQL_ASSIGN(number, parse_number("page_size", *size));
     const bool power_of_two = (number & (number - 1)) == 0;
-    if (number < 512 || number > 65536 || !power_of_two) return bad_value("page_size", *size, "a power of two, 512 to 65536");
+    if (number < 512 || number > 65536 || !power_of_two)
+      return bad_value("page_size", *size, "a power of two, 512 to 65536");
     request.page_size = static_cast<std::uint32_t>(number);
   }
   request.importing = lookup("hql_import").has_value();
   if (const auto mode = lookup("auto_vacuum")) {
-    if (*mode == "0" || *mode == "none") request.auto_vacuum = AutoVacuum::kNone;
-    else if (*mode == "1" || *mode == "full") request.auto_vacuum = AutoVacuum::kFull;
-    else if (*mode == "2" || *mode == "incremental") request.auto_vacuum = AutoVacuum::kIncremental;
-    else return bad_value("auto_vacuum", *mode, "none, full or incremental");
+    if (*mode == "0" || *mode == "none")
+      request.auto_vacuum = AutoVacuum::kNone;
+    else if (*mode == "1" || *mode == "full")
+      request.auto_vacuum = AutoVacuum::kFull;
+    else if (*mode == "2" || *mode == "incremental")
+      request.auto_vacuum = AutoVacuum::kIncremental;
+    else
+      return bad_value("auto_vacuum", *mode, "none, full or incremental");
   }
   if (const auto timeout = lookup("timeout_ms")) {
     HQL_ASSIGN(number, parse_number("timeout_ms", *timeout));
@@ -101,10 +107,11 @@ base::Result<std::string> database_name(const std::string& written, const std::s
   if (name.rfind(db_dir + "/", 0) == 0) name.erase(0, db_dir.size() + 1);
   while (name.rfind("./", 0) == 0) name.erase(0, 2);
   if (name.find('/') != std::string::npos)
-    return base::make_error(base::Code::kArgument, "\"" + written +
-                                                       "\" is a path; with vfs=hiqlite a database is named, not located: "
-                                                       "file:<name>?vfs=hiqlite lives in " +
-                                                       db_dir);
+    return base::make_error(base::Code::kArgument,
+                            "\"" + written +
+                                "\" is a path; with vfs=hiqlite a database is named, not located: "
+                                "file:<name>?vfs=hiqlite lives in " +
+                                db_dir);
   HQL_TRY(pages::valid_database_name(name));
   return name;
 }
@@ -121,14 +128,14 @@ base::Bytes make_first_page(std::uint32_t page_size, AutoVacuum auto_vacuum) {
   put(21, 64);
   put(22, 32);
   put(23, 32);
-  base::store_be32(&page[24], 1);   // change counter
-  base::store_be32(&page[28], 1);   // size in pages
-  base::store_be32(&page[52], auto_vacuum == AutoVacuum::kNone ? 0 : 1);         // largest root page
+  base::store_be32(&page[24], 1);                                         // change counter
+  base::store_be32(&page[28], 1);                                         // size in pages
+  base::store_be32(&page[52], auto_vacuum == AutoVacuum::kNone ? 0 : 1);  // largest root page
   base::store_be32(&page[64], auto_vacuum == AutoVacuum::kIncremental ? 1 : 0);
-  base::store_be32(&page[92], 1);   // change counter for which the size above counts
+  base::store_be32(&page[92], 1);        // change counter for which the size above counts
   base::store_be32(&page[96], 3035000);  // the oldest SQLite that may have written it
-  put(100, 0x0d);  // leaf of a table b-tree, no cells
-  put(105, (page_size >> 8) & 0xff);  // start of cell content; 65536 is written as 0
+  put(100, 0x0d);                        // leaf of a table b-tree, no cells
+  put(105, (page_size >> 8) & 0xff);     // start of cell content; 65536 is written as 0
   put(106, 0);
   return page;
 }

@@ -19,14 +19,14 @@ inline constexpr const char* kVfsName = "hiqlite";
 enum class AutoVacuum : std::uint8_t { kNone = 0, kFull = 1, kIncremental = 2 };
 
 struct OpenRequest {
-  bool ours = false;              // its own URI says vfs=hiqlite
-  std::string name;               // as written, before node and directory are known
+  bool ours = false;  // its own URI says vfs=hiqlite
+  std::string name;   // as written, before node and directory are known
   std::optional<base::NodeId> node;
   std::uint32_t page_size = 4096;
   AutoVacuum auto_vacuum = AutoVacuum::kNone;
   std::optional<base::Micros> timeout;
-  bool importing = false;         // hql_import: a plain file of the name beside it is what it copies
-  std::string refused;            // the first parameter that a managed database cannot have ("cache=shared"), or empty
+  bool importing = false;  // hql_import: a plain file of the name beside it is what it copies
+  std::string refused;     // the first parameter that a managed database cannot have ("cache=shared"), or empty
 };
 
 // `filename` comes from SQLite's pager, so that sqlite3_uri_parameter() works on it (a sqlite3_filename), or is null.

@@ -17,23 +17,25 @@ base::Status check_unmanaged(sqlite3* db) {
   if (path == nullptr || path[0] == '\0') return base::ok();
   const bool says_ours = std::strstr(path, (std::string("vfs=") + kVfsName).c_str()) != nullptr;
   if (says_ours)
-    return base::make_error(base::Code::kRefused,
-                            std::string(path) +
-                                " was opened as a plain file: this driver does not pass SQLITE_OPEN_URI. SELECT hql_default_vfs(1) "
-                                "before opening makes the name mean the replicated database");
+    return base::make_error(
+        base::Code::kRefused,
+        std::string(path) +
+            " was opened as a plain file: this driver does not pass SQLITE_OPEN_URI. SELECT hql_default_vfs(1) "
+            "before opening makes the name mean the replicated database");
   // The VFS was named, not inherited from hql_default_vfs(): an ATTACH and a VACUUM INTO of a managed connection do not come here.
   sqlite3_vfs* used = nullptr;
   if (sqlite3_file_control(db, "main", SQLITE_FCNTL_VFS_POINTER, &used) == SQLITE_OK && used != nullptr &&
       used == sqlite3_vfs_find(kVfsName) && used != sqlite3_vfs_find(nullptr))
-    return base::make_error(base::Code::kRefused,
-                            std::string(path) + " was opened with the VFS " + kVfsName +
-                                " but not by a URI, and would be a plain file that is not replicated; open file:<name>?vfs=" + kVfsName +
-                                " with SQLITE_OPEN_URI, or leave the VFS away for a plain file");
+    return base::make_error(
+        base::Code::kRefused,
+        std::string(path) + " was opened with the VFS " + kVfsName +
+            " but not by a URI, and would be a plain file that is not replicated; open file:<name>?vfs=" + kVfsName +
+            " with SQLITE_OPEN_URI, or leave the VFS away for a plain file");
   const auto [node, name] = node_of_path(path);
   if (!node || sqlite3_db_readonly(db, "main") == 1) return base::ok();
-  return base::make_error(base::Code::kRefused, std::string(path) + " belongs to node " + std::to_string(node->binding().id.value) +
-                                                    "; write to it through file:" + name +
-                                                    "?vfs=hiqlite, or read it with mode=ro");
+  return base::make_error(base::Code::kRefused,
+                          std::string(path) + " belongs to node " + std::to_string(node->binding().id.value) +
+                              "; write to it through file:" + name + "?vfs=hiqlite, or read it with mode=ro");
 }
 
 }  // namespace
@@ -46,9 +48,10 @@ base::Status check_opened(void* opaque) {
   if (connection == nullptr) {
     checked = check_unmanaged(db);
   } else if (connection->db.load() != nullptr && connection->db.load() != db) {
-    checked = base::make_error(base::Code::kRefused, "database " + connection->name +
-                                                         ": shared cache would bypass the locks of the node; open it without "
-                                                         "SQLITE_OPEN_SHAREDCACHE or cache=shared");
+    checked =
+        base::make_error(base::Code::kRefused, "database " + connection->name +
+                                                   ": shared cache would bypass the locks of the node; open it without "
+                                                   "SQLITE_OPEN_SHAREDCACHE or cache=shared");
   } else {
     connection->db = db;
     sqlite3_busy_handler(db, busy_handler, db);

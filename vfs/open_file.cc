@@ -34,7 +34,8 @@ base::Result<OpenRequest> request_of(const char* filename) {
 // A file opened through the lower VFS, which knows how to close one file of an inode without dropping the locks of another.
 class LowerFile {
  public:
-  LowerFile(sqlite3_vfs* lower, const char* path, int flags) : memory_(static_cast<std::size_t>(lower->szOsFile) / 16 + 1) {
+  LowerFile(sqlite3_vfs* lower, const char* path, int flags)
+      : memory_(static_cast<std::size_t>(lower->szOsFile) / 16 + 1) {
     rc_ = lower->xOpen(lower, path, file(), flags, nullptr);
   }
   ~LowerFile() {
@@ -68,44 +69,51 @@ bool plain_file_exists(sqlite3_vfs* lower, const std::string& name, const std::s
   {
     LowerFile plain(lower, filename, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB);
     std::array<char, 16> magic{};
-    sqlite = plain.rc() == SQLITE_OK &&
-             plain.file()->pMethods->xRead(plain.file(), magic.data(), static_cast<int>(magic.size()), 0) == SQLITE_OK &&
-             std::memcmp(magic.data(), "SQLite format 3", magic.size()) == 0;
+    sqlite =
+        plain.rc() == SQLITE_OK &&
+        plain.file()->pMethods->xRead(plain.file(), magic.data(), static_cast<int>(magic.size()), 0) == SQLITE_OK &&
+        std::memcmp(magic.data(), "SQLite format 3", magic.size()) == 0;
   }
   sqlite3_free_filename(const_cast<char*>(filename));
   return sqlite;
 }
 
 // Creates the database cluster-wide and waits until this node has it open.
-base::Result<Database*> create_database(sqlite3_vfs* lower, BoundNode& node, const std::string& name, const OpenRequest& request) {
+base::Result<Database*> create_database(sqlite3_vfs* lower, BoundNode& node, const std::string& name,
+                                        const OpenRequest& request) {
   if (!request.importing && plain_file_exists(lower, name, node.db_dir() + "/" + name))
-    return base::make_error(base::Code::kExists, "./" + name + " exists and is not replicated; SELECT hql_import('" + name + "', '" +
-                                                     name + "') adopts a copy, or open it without vfs=hiqlite");
+    return base::make_error(base::Code::kExists, "./" + name + " exists and is not replicated; SELECT hql_import('" +
+                                                     name + "', '" + name +
+                                                     "') adopts a copy, or open it without vfs=hiqlite");
   Gate& gate = node.gate();
   const base::Micros deadline = gate.now() + request.timeout.value_or(gate.commit_timeout());
   auto slot = std::make_shared<Slot<base::Result<base::DatabaseId>>>();
   gate.create_database(make_create(name, request.page_size, request.auto_vacuum), deadline,
                        [slot](base::Result<base::DatabaseId> id) { slot->set(std::move(id)); });
-  auto created = slot->wait(deadline + base::kSecond, [&gate] { return gate.now(); }, [&node] { return node.stopped(); });
+  auto created = slot->wait(
+      deadline + base::kSecond, [&gate] { return gate.now(); }, [&node] { return node.stopped(); });
   if (!created) {
     if (node.stopped()) return node.stopped_error();
-    return base::make_error(base::Code::kUnknownOutcome, "creation of database " + name + ": no answer in time; open it again");
+    return base::make_error(base::Code::kUnknownOutcome,
+                            "creation of database " + name + ": no answer in time; open it again");
   }
   if (!*created) return created->error();
   if (Database* const found = node.binding().find(name)) return found;
-  return base::make_error(base::Code::kNotFound, "database " + name + " was created and dropped again before it was opened");
+  return base::make_error(base::Code::kNotFound,
+                          "database " + name + " was created and dropped again before it was opened");
 }
 
-base::Result<Database*> find_or_create(sqlite3_vfs* lower, BoundNode& node, const std::string& name, const OpenRequest& request,
-                                       int flags) {
+base::Result<Database*> find_or_create(sqlite3_vfs* lower, BoundNode& node, const std::string& name,
+                                       const OpenRequest& request, int flags) {
   if (Database* const found = node.binding().find(name)) return found;
   if (request.ours && (flags & SQLITE_OPEN_CREATE) != 0) return create_database(lower, node, name, request);
-  return base::make_error(base::Code::kNotFound, "node " + std::to_string(node.binding().id.value) + " has no database " + name +
-                                                     "; opening file:" + name + "?vfs=hiqlite&mode=rwc creates it");
+  return base::make_error(base::Code::kNotFound, "node " + std::to_string(node.binding().id.value) +
+                                                     " has no database " + name + "; opening file:" + name +
+                                                     "?vfs=hiqlite&mode=rwc creates it");
 }
 
-int open_managed(sqlite3_vfs* lower, std::shared_ptr<BoundNode> node, const std::string& name, const OpenRequest& request,
-                 const char* filename, sqlite3_file* file, int flags, int* out_flags) {
+int open_managed(sqlite3_vfs* lower, std::shared_ptr<BoundNode> node, const std::string& name,
+                 const OpenRequest& request, const char* filename, sqlite3_file* file, int flags, int* out_flags) {
   if (in_forked_child()) return report(nullptr, forked_error());
   if (!request.refused.empty())
     return report(nullptr, base::make_error(base::Code::kRefused,
@@ -151,11 +159,13 @@ int open_main_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file,
   file->pMethods = nullptr;
   auto request = request_of(filename);
   if (!request) return report(nullptr, request.error());
-  auto [node, name] = filename != nullptr ? node_of_path(filename) : std::pair<std::shared_ptr<BoundNode>, std::string>{};
+  auto [node, name] =
+      filename != nullptr ? node_of_path(filename) : std::pair<std::shared_ptr<BoundNode>, std::string>{};
   if (!node) {
     // x_full_pathname() puts every name of ours into a node's directory: here the node went away in between.
     if (request->ours)
-      return report(nullptr, base::make_error(base::Code::kStopped, std::string(filename) + ": the node was stopped while it was opened"));
+      return report(nullptr, base::make_error(base::Code::kStopped,
+                                              std::string(filename) + ": the node was stopped while it was opened"));
     return lower->xOpen(lower, filename, file, flags, out_flags);
   }
   const NodeUse use(*node);

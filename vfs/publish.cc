@@ -17,7 +17,8 @@ base::Error diverged(const std::string& what) { return base::make_error(base::Co
 
 // A chain may patch a page in several parts: the last one counts.
 void keep_last_of_each(ChangedPages& changed) {
-  std::stable_sort(changed.begin(), changed.end(), [](const auto& left, const auto& right) { return left.first < right.first; });
+  std::stable_sort(changed.begin(), changed.end(),
+                   [](const auto& left, const auto& right) { return left.first < right.first; });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < changed.size(); ++i) {
     if (i + 1 < changed.size() && changed[i + 1].first == changed[i].first) continue;
@@ -63,7 +64,8 @@ void DatabaseImpl::run_publish(const Parked& parked) {
   {
     const base::MutexLock lock(mutex_);
     dropped = state_ == pages::ImageState::kDropped;
-    if (!status && status.error().code == base::Code::kDiverged) set_state(pages::ImageState::kDiverged, status.error().message);
+    if (!status && status.error().code == base::Code::kDiverged)
+      set_state(pages::ImageState::kDiverged, status.error().message);
     hand_over();
   }
   if (dropped) let_files_go();
@@ -78,13 +80,15 @@ base::Status DatabaseImpl::apply(const pages::PublishJob& job) {
     if (state_ == pages::ImageState::kDropped) return usable();
     if (job.id.index <= applied_.index) return base::ok();
     if (header.digest_before != sums_.digest())
-      return diverged("the database's digest is " + base::hex16(sums_.digest()) + ", transaction " + std::to_string(job.id.index.value) +
-                      " was made on " + base::hex16(header.digest_before));
+      return diverged("the database's digest is " + base::hex16(sums_.digest()) + ", transaction " +
+                      std::to_string(job.id.index.value) + " was made on " + base::hex16(header.digest_before));
     size_before = sums_.page_count();
   }
-  if (header.page_size != params_.page_size) return diverged("a transaction has pages of " + std::to_string(header.page_size) + " bytes");
-  if (job.parts.size() != header.part_count) return diverged("a chain of " + std::to_string(header.part_count) + " parts came with " +
-                                                             std::to_string(job.parts.size()));
+  if (header.page_size != params_.page_size)
+    return diverged("a transaction has pages of " + std::to_string(header.page_size) + " bytes");
+  if (job.parts.size() != header.part_count)
+    return diverged("a chain of " + std::to_string(header.part_count) + " parts came with " +
+                    std::to_string(job.parts.size()));
   HQL_ASSIGN(start, writable_header());
   WalAppender appender(wal_fd_, *index_, start, params_.page_size);
   base::Bytes image(params_.page_size);
@@ -99,20 +103,22 @@ base::Status DatabaseImpl::apply(const pages::PublishJob& job) {
   };
   for (std::size_t i = 0; i < job.parts.size(); ++i) {
     HQL_ASSIGN(part, pages::decode_tx_part(base::view_of(job.parts[i])));
-    if (part.number != i || part.origin != header.origin) return diverged("part " + std::to_string(part.number) + " is out of place");
+    if (part.number != i || part.origin != header.origin)
+      return diverged("part " + std::to_string(part.number) + " is out of place");
     HQL_TRY(append_all(part.patches));
   }
   HQL_ASSIGN(tx, pages::decode_tx(base::view_of(job.payload)));
   HQL_TRY(append_all(tx.patches));
   if (changed.size() != header.patch_count)
-    return diverged("a transaction of " + std::to_string(header.patch_count) + " patches came with " + std::to_string(changed.size()));
+    return diverged("a transaction of " + std::to_string(header.patch_count) + " patches came with " +
+                    std::to_string(changed.size()));
   if (!job.parts.empty()) keep_last_of_each(changed);
   {
     const base::MutexLock lock(mutex_);
     const std::uint64_t digest = digest_if(changed, header.size_after);
     if (digest != header.digest_after)
-      return diverged("transaction " + std::to_string(job.id.index.value) + " gives digest " + base::hex16(digest) + " instead of " +
-                      base::hex16(header.digest_after));
+      return diverged("transaction " + std::to_string(job.id.index.value) + " gives digest " + base::hex16(digest) +
+                      " instead of " + base::hex16(header.digest_after));
   }
   if (appender.frame_count() == 0 && header.size_after != size_before) {  // only cut off: the commit mark needs a frame
     HQL_TRY(read_committed(start, 1, image));
@@ -124,8 +130,10 @@ base::Status DatabaseImpl::apply(const pages::PublishJob& job) {
   return base::ok();
 }
 
-base::Status DatabaseImpl::patch_page(const pages::Patch& patch, pages::PageNo size_after, base::MutableByteView image) {
-  if (patch.page > size_after) return diverged("page " + std::to_string(patch.page) + " lies beyond the end that its transaction leaves");
+base::Status DatabaseImpl::patch_page(const pages::Patch& patch, pages::PageNo size_after,
+                                      base::MutableByteView image) {
+  if (patch.page > size_after)
+    return diverged("page " + std::to_string(patch.page) + " lies beyond the end that its transaction leaves");
   if (patch.page == pages::lock_byte_page(params_.page_size)) return diverged("a patch of the lock-byte page");
   if (patch.kind == pages::PatchKind::kRuns) HQL_TRY(committed_page(patch.page, image));
   return pages::apply_patch(patch, image);
@@ -137,13 +145,15 @@ base::Status DatabaseImpl::committed_page(pages::PageNo page, base::MutableByteV
   {
     const base::MutexLock lock(mutex_);
     if (page == 0 || page > sums_.page_count())
-      return base::make_error(base::Code::kNotFound, "page " + std::to_string(page) + " is beyond the end of " + params_.name);
+      return base::make_error(base::Code::kNotFound,
+                              "page " + std::to_string(page) + " is beyond the end of " + params_.name);
     expected = sums_.at(page);
   }
   HQL_ASSIGN(header, sound_header());
   HQL_TRY(read_committed(header, page, out));
   if (page == pages::lock_byte_page(params_.page_size) || pages::page_hash(page, out) == expected) return base::ok();
-  const base::Error error = diverged("page " + std::to_string(page) + " of " + params_.name + " has other bytes than its hash says");
+  const base::Error error =
+      diverged("page " + std::to_string(page) + " of " + params_.name + " has other bytes than its hash says");
   const base::MutexLock lock(mutex_);
   set_state(pages::ImageState::kDiverged, error.message);
   return error;
@@ -151,7 +161,8 @@ base::Status DatabaseImpl::committed_page(pages::PageNo page, base::MutableByteV
 
 base::Status DatabaseImpl::read_committed(const WalIndexHeader& header, pages::PageNo page, base::MutableByteView out) {
   HQL_ASSIGN(frame, index_->find(page, header.max_frame));
-  if (frame != 0) return read_exact(wal_fd_, frame_offset(frame, params_.page_size) + kFrameHeaderSize, out, "read a frame");
+  if (frame != 0)
+    return read_exact(wal_fd_, frame_offset(frame, params_.page_size) + kFrameHeaderSize, out, "read a frame");
   return read_exact(keeper_.database_fd(), std::uint64_t{page - 1} * params_.page_size, out, "read a page");
 }
 
@@ -160,8 +171,8 @@ base::Result<WalIndexHeader> DatabaseImpl::sound_header() {
   HQL_ASSIGN(header, index_->header());
   const FrameNo done = index_->backfilled();
   if (done <= header.max_frame) return header;
-  const base::Error error = diverged("the wal-index of " + params_.name + " counts " + std::to_string(done) + " frames as backfilled of " +
-                                     std::to_string(header.max_frame));
+  const base::Error error = diverged("the wal-index of " + params_.name + " counts " + std::to_string(done) +
+                                     " frames as backfilled of " + std::to_string(header.max_frame));
   const base::MutexLock lock(mutex_);
   set_state(pages::ImageState::kDiverged, error.message);
   return error;

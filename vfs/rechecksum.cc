@@ -9,8 +9,9 @@ namespace {
 base::Status read_wal(sqlite3_file* wal, base::MutableByteView out, std::int64_t offset) {
   const int rc = wal->pMethods->xRead(wal, out.data(), static_cast<int>(out.size()), offset);
   if (rc == SQLITE_OK) return base::ok();
-  return base::make_error(base::Code::kIo, "WAL: read of " + std::to_string(out.size()) + " bytes at " + std::to_string(offset) +
-                                               " failed with SQLite code " + std::to_string(rc));
+  return base::make_error(base::Code::kIo, "WAL: read of " + std::to_string(out.size()) + " bytes at " +
+                                               std::to_string(offset) + " failed with SQLite code " +
+                                               std::to_string(rc));
 }
 
 void encode(FrameHeader& header, const std::byte* salts, FrameChecksum checksum) {
@@ -39,8 +40,8 @@ bool announces_rechecksum(const FrameHeader& header) {
   return true;
 }
 
-base::Status rechecksum(sqlite3_file* wal, std::uint32_t page_size, std::uint32_t first, std::uint32_t last, FrameHeader& header,
-                        base::ByteView page) {
+base::Status rechecksum(sqlite3_file* wal, std::uint32_t page_size, std::uint32_t first, std::uint32_t last,
+                        FrameHeader& header, base::ByteView page) {
   std::array<std::byte, kWalHeaderSize> wal_header;
   HQL_TRY(read_wal(wal, wal_header, 0));
   const bool big_endian = (base::load_be32(&wal_header[0]) & 1) != 0;

@@ -37,7 +37,7 @@ bool announces_rechecksum(const FrameHeader& header);
 
 // Writes the salts and chained checksums of frames first..last-1, which are in the WAL, and fills them into `header`, that of frame `last`
 // with page `page`. Errors: kIo; some headers may then be written, which is harmless before the commit frame.
-base::Status rechecksum(sqlite3_file* wal, std::uint32_t page_size, std::uint32_t first, std::uint32_t last, FrameHeader& header,
-                        base::ByteView page);
+base::Status rechecksum(sqlite3_file* wal, std::uint32_t page_size, std::uint32_t first, std::uint32_t last,
+                        FrameHeader& header, base::ByteView page);
 
 }  // namespace vfs

@@ -27,8 +27,9 @@ base::Error io_error(const std::string& what) {
 }
 
 base::Error foreign(const std::string& what) {
-  return base::make_error(base::Code::kForeignWrite,
-                          what + "; hql_import() adopts the file under a new name, \"hiqlite rebuild\" makes it again from base and log");
+  return base::make_error(
+      base::Code::kForeignWrite,
+      what + "; hql_import() adopts the file under a new name, \"hiqlite rebuild\" makes it again from base and log");
 }
 
 class Descriptor {
@@ -47,13 +48,15 @@ class Descriptor {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Database>> Database::create(DatabaseParams params, base::LogId id, const pages::CreateDatabase& create) {
+base::Result<std::unique_ptr<Database>> Database::create(DatabaseParams params, base::LogId id,
+                                                         const pages::CreateDatabase& create) {
   auto database = std::make_unique<DatabaseImpl>(std::move(params));
   HQL_TRY(database->create_files(id, create));
   return std::unique_ptr<Database>(std::move(database));
 }
 
-base::Result<std::unique_ptr<Database>> Database::open(DatabaseParams params, const std::vector<RedoCandidate>& candidates,
+base::Result<std::unique_ptr<Database>> Database::open(DatabaseParams params,
+                                                       const std::vector<RedoCandidate>& candidates,
                                                        const pages::Adopt& adopt) {
   auto database = std::make_unique<DatabaseImpl>(std::move(params));
   HQL_TRY(database->recover(candidates, adopt));
@@ -82,7 +85,8 @@ base::Status DatabaseImpl::write_initial(const pages::CreateDatabase& create) {
   const base::MutexLock lock(mutex_);  // nobody else is here: for the annotations
   for (const pages::Patch& patch : create.initial) {
     CHECK(patch.kind != pages::PatchKind::kRuns);
-    if (patch.page > create.size_after) return base::make_error(base::Code::kCorrupt, "a page beyond the end of " + params_.name);
+    if (patch.page > create.size_after)
+      return base::make_error(base::Code::kCorrupt, "a page beyond the end of " + params_.name);
     if (patch.page != next && !(patch.page == next + 1 && next == pages::lock_byte_page(params_.page_size)))
       return base::make_error(base::Code::kCorrupt, "page " + std::to_string(next) + " of the new database is missing");
     HQL_TRY(pages::apply_patch(patch, image));
@@ -90,19 +94,23 @@ base::Status DatabaseImpl::write_initial(const pages::CreateDatabase& create) {
     const std::uint32_t code = static_cast<std::uint32_t>(std::to_integer<unsigned>(image[kPageSizeAt]) << 8) |
                                std::to_integer<unsigned>(image[kPageSizeAt + 1]);
     if (patch.page == 1 && (!is_wal || (code == 1 ? 65536 : code) != params_.page_size))
-      return base::make_error(base::Code::kRefused, "page 1 of the new database does not say WAL and " + std::to_string(params_.page_size));
-    HQL_TRY(write_exact(file.get(), std::uint64_t{patch.page - 1} * params_.page_size, image, "write the new database"));
+      return base::make_error(base::Code::kRefused,
+                              "page 1 of the new database does not say WAL and " + std::to_string(params_.page_size));
+    HQL_TRY(
+        write_exact(file.get(), std::uint64_t{patch.page - 1} * params_.page_size, image, "write the new database"));
     sums_.set(patch.page, pages::page_hash(patch.page, image));
     next = patch.page + 1;
   }
   if (sums_.page_count() != create.size_after || sums_.digest() != create.digest_after)
-    return base::make_error(base::Code::kDiverged, "the new database's pages give another digest than its creation says");
+    return base::make_error(base::Code::kDiverged,
+                            "the new database's pages give another digest than its creation says");
   if (::fsync(file.get()) != 0) return io_error("sync " + path_);
   return base::ok();
 }
 
 base::Status DatabaseImpl::create_files(base::LogId id, const pages::CreateDatabase& create) {
-  if (create.page_size != params_.page_size) return named(base::make_error(base::Code::kArgument, "its page size is another one"));
+  if (create.page_size != params_.page_size)
+    return named(base::make_error(base::Code::kArgument, "its page size is another one"));
   // What a creation that a crash ended, or a dropped namesake, left behind.
   for (const char* suffix : {kSums, "-wal", "-shm", ""}) {
     const base::Status removed = params_.env->remove(path_ + suffix);
@@ -155,7 +163,8 @@ base::Status DatabaseImpl::open_internal_connection() {
   sqlite3_busy_timeout(connection_.get(), 0);
   if (!keeper_status_) return named(keeper_status_.error());
   if (!read && (read.error().sqlite_code & 0xff) == SQLITE_BUSY)
-    return named(base::make_error(base::Code::kOwned, "it is locked by another program: end its transaction and start again"));
+    return named(
+        base::make_error(base::Code::kOwned, "it is locked by another program: end its transaction and start again"));
   if (!read) return named(foreign("SQLite cannot read it (" + read.error().message + ")"));
   if (!keeper_.held()) return named(foreign("it is no longer in WAL mode"));
   HQL_TRY(execute(connection_.get(), "PRAGMA synchronous=FULL"));
@@ -177,8 +186,10 @@ base::Status DatabaseImpl::open_wal_state() {
   // A program that finished a backfill without syncing must not make the next restart of the WAL lose it.
   if (::fsync(keeper_.database_fd()) != 0) return named(io_error("sync " + path_));
   HQL_ASSIGN(header, index_->header());
-  if (header.max_frame == 0) index_->forget_backfill();  // the owner may have died in the middle of a restart, under readers
-  if (index_->backfilled() > header.max_frame) return named(foreign("its wal-index counts more frames as backfilled than it has"));
+  if (header.max_frame == 0)
+    index_->forget_backfill();  // the owner may have died in the middle of a restart, under readers
+  if (index_->backfilled() > header.max_frame)
+    return named(foreign("its wal-index counts more frames as backfilled than it has"));
   const std::uint32_t code = header.page_size_code;
   const std::uint32_t page_size = (code & 0xfe00) + ((code & 1) << 16);
   if (header.max_frame > 0 && page_size != params_.page_size)
@@ -227,9 +238,11 @@ base::Status DatabaseImpl::recover(const std::vector<RedoCandidate>& candidates,
   if (!loaded) return named(loaded.error());
   if (!loaded->exists) return named(base::make_error(base::Code::kNotFound, "its page hashes were never completed"));
   if (loaded->record.db != params_.id)
-    return named(base::make_error(base::Code::kNotFound, "its files belong to database id " + std::to_string(loaded->record.db.value)));
+    return named(base::make_error(base::Code::kNotFound,
+                                  "its files belong to database id " + std::to_string(loaded->record.db.value)));
   struct stat info {};
-  if (::stat(path_.c_str(), &info) != 0) return named(errno == ENOENT ? foreign("its file is gone") : io_error("stat " + path_));
+  if (::stat(path_.c_str(), &info) != 0)
+    return named(errno == ENOENT ? foreign("its file is gone") : io_error("stat " + path_));
   // SQLite would delete the WAL of an empty file.
   if (info.st_size < static_cast<off_t>(params_.page_size)) return named(foreign("its file is cut off"));
   HQL_ASSIGN(known, wal_is_known(loaded->record));
@@ -245,8 +258,8 @@ base::Status DatabaseImpl::recover(const std::vector<RedoCandidate>& candidates,
   return base::ok();
 }
 
-base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates, bool all_pages,
-                                         const pages::Adopt& adopt) {
+base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const std::vector<RedoCandidate>& candidates,
+                                         bool all_pages, const pages::Adopt& adopt) {
   const pages::SumsRecord& record = loaded.record;
   HQL_ASSIGN(header, index_->header());
   const pages::PageNo size = size_on_disk(header);
@@ -283,7 +296,8 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
   for (pages::PageNo page = 1; page <= size; ++page) {
     if (!rehash[page] || page == lock_page) continue;
     if (const base::Status read = read_committed(header, page, image); !read) {
-      if (read.error().code == base::Code::kCorrupt) return named(foreign("page " + std::to_string(page) + " cannot be read"));
+      if (read.error().code == base::Code::kCorrupt)
+        return named(foreign("page " + std::to_string(page) + " cannot be read"));
       return named(read.error());
     }
     const std::uint64_t hash = pages::page_hash(page, image);
@@ -297,7 +311,8 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
     return base::ok();
   }
   for (const RedoCandidate& candidate : candidates) {
-    if (candidate.id.index <= record.base.index || candidate.digest_after != digest || candidate.size_after != size) continue;
+    if (candidate.id.index <= record.base.index || candidate.digest_after != digest || candidate.size_after != size)
+      continue;
     applied_ = candidate.id;
     return base::ok();
   }
@@ -310,7 +325,8 @@ base::Status DatabaseImpl::find_position(pages::SumsFile::Loaded& loaded, const 
     return base::ok();
   }
   return named(foreign("its contents (" + std::to_string(size) + " pages, digest " + base::hex16(digest) +
-                       ") are none of the states that the log knows since entry " + std::to_string(record.base.index.value) +
+                       ") are none of the states that the log knows since entry " +
+                       std::to_string(record.base.index.value) +
                        ": another program wrote to it while the node was down"));
 }
 
@@ -323,8 +339,8 @@ base::Status DatabaseImpl::remember_salts() {
   if (!header) return base::ok();  // none yet: wal_restarted() records the next
   const base::MutexLock lock(sums_mutex_);
   pages::SumsRecord record = sums_file_->record();
-  const bool same = record.wal_salt[0] == header->salt1 && record.wal_salt[1] == header->salt2 && record.wal_salt_next[0] == header->salt1 &&
-                    record.wal_salt_next[1] == header->salt2;
+  const bool same = record.wal_salt[0] == header->salt1 && record.wal_salt[1] == header->salt2 &&
+                    record.wal_salt_next[0] == header->salt1 && record.wal_salt_next[1] == header->salt2;
   if (same) return base::ok();
   for (std::uint32_t* salts : {record.wal_salt, record.wal_salt_next}) {
     salts[0] = header->salt1;

@@ -46,7 +46,8 @@ base::Status check_single_database(ShimConnection& connection) {
     const char* const schema = sqlite3_db_name(db, at);
     if (schema == nullptr) return base::ok();
     if (at == 1 || connection_of(db, schema) != nullptr) continue;  // temp; ours
-    if (sqlite3_txn_state(db, schema) == SQLITE_TXN_WRITE && is_wal_database(db, schema)) return two_databases(connection, schema);
+    if (sqlite3_txn_state(db, schema) == SQLITE_TXN_WRITE && is_wal_database(db, schema))
+      return two_databases(connection, schema);
   }
 }
 
@@ -72,9 +73,9 @@ int answer_pragma(ShimConnection& connection, char** arguments) {
     return SQLITE_OK;
   }
   if (same(pragma, "page_size") && value != nullptr && std::to_string(connection.page_size) != value) {
-    const base::Error error = base::make_error(base::Code::kRefused, "database " + connection.name + " has pages of " +
-                                                                         std::to_string(connection.page_size) +
-                                                                         " bytes; page_size= is a URI parameter of its creation");
+    const base::Error error = base::make_error(
+        base::Code::kRefused, "database " + connection.name + " has pages of " + std::to_string(connection.page_size) +
+                                  " bytes; page_size= is a URI parameter of its creation");
     arguments[0] = sqlite_copy(base::to_string(error));
     return report(&connection, error);
   }

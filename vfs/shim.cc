@@ -30,13 +30,15 @@ int x_open(sqlite3_vfs* self, const char* filename, sqlite3_file* file, int flag
     sqlite3_vfs* const lower = lower_of_vfs(self);
     if ((flags & SQLITE_OPEN_MAIN_DB) != 0) return open_main_file(lower, filename, file, flags, out_flags);
     if ((flags & SQLITE_OPEN_WAL) != 0) {
-      if (ShimConnection* const owner = owner_of(filename)) return open_wal_file(lower, filename, file, flags, out_flags, *owner);
+      if (ShimConnection* const owner = owner_of(filename))
+        return open_wal_file(lower, filename, file, flags, out_flags, *owner);
     }
     if ((flags & SQLITE_OPEN_MAIN_JOURNAL) != 0) {
       if (ShimConnection* const owner = owner_of(filename)) {
         file->pMethods = nullptr;
-        return report(owner, base::make_error(base::Code::kRefused, "database " + owner->name +
-                                                                        ": a rollback journal; a replicated database stays in WAL mode"));
+        return report(owner, base::make_error(base::Code::kRefused,
+                                              "database " + owner->name +
+                                                  ": a rollback journal; a replicated database stays in WAL mode"));
       }
     }
     return lower->xOpen(lower, filename, file, flags, out_flags);
@@ -61,8 +63,9 @@ bool is_managed_path(const std::string& path) {
 int x_delete(sqlite3_vfs* self, const char* path, int sync_dir) noexcept {
   return boundary(SQLITE_NOMEM, [&] {
     if (path != nullptr && is_managed_path(path))
-      return report(nullptr, base::make_error(base::Code::kRefused,
-                                              std::string(path) + " belongs to a node; hql_drop_database() removes a database"));
+      return report(nullptr,
+                    base::make_error(base::Code::kRefused,
+                                     std::string(path) + " belongs to a node; hql_drop_database() removes a database"));
     sqlite3_vfs* const lower = lower_of_vfs(self);
     return lower->xDelete(lower, path, sync_dir);
   });
@@ -88,19 +91,26 @@ int x_full_pathname(sqlite3_vfs* self, const char* name, int size, char* out) no
     if (!database) return report(nullptr, database.error());
     const std::string path = (*node)->db_dir() + "/" + *database;
     if (path.size() + 1 > static_cast<std::size_t>(size))
-      return report(nullptr, base::make_error(base::Code::kConfig, "data_dir is too long: " + (*node)->binding().data_dir));
+      return report(nullptr,
+                    base::make_error(base::Code::kConfig, "data_dir is too long: " + (*node)->binding().data_dir));
     std::memcpy(out, path.c_str(), path.size() + 1);
     note_resolved(path, std::move(*request));
     return SQLITE_OK;
   });
 }
 
-void* x_dl_open(sqlite3_vfs* self, const char* path) noexcept { return lower_of_vfs(self)->xDlOpen(lower_of_vfs(self), path); }
-void x_dl_error(sqlite3_vfs* self, int size, char* out) noexcept { lower_of_vfs(self)->xDlError(lower_of_vfs(self), size, out); }
+void* x_dl_open(sqlite3_vfs* self, const char* path) noexcept {
+  return lower_of_vfs(self)->xDlOpen(lower_of_vfs(self), path);
+}
+void x_dl_error(sqlite3_vfs* self, int size, char* out) noexcept {
+  lower_of_vfs(self)->xDlError(lower_of_vfs(self), size, out);
+}
 void (*x_dl_sym(sqlite3_vfs* self, void* library, const char* symbol) noexcept)(void) {
   return lower_of_vfs(self)->xDlSym(lower_of_vfs(self), library, symbol);
 }
-void x_dl_close(sqlite3_vfs* self, void* library) noexcept { lower_of_vfs(self)->xDlClose(lower_of_vfs(self), library); }
+void x_dl_close(sqlite3_vfs* self, void* library) noexcept {
+  lower_of_vfs(self)->xDlClose(lower_of_vfs(self), library);
+}
 int x_randomness(sqlite3_vfs* self, int size, char* out) noexcept {
   return lower_of_vfs(self)->xRandomness(lower_of_vfs(self), size, out);
 }

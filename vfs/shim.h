@@ -14,7 +14,7 @@ namespace vfs {
 // One node of this process as the shim sees it; several may be registered (URI parameter node=<id>).
 struct NodeBinding {
   base::NodeId id;
-  std::string data_dir;       // absolute, real path
+  std::string data_dir;  // absolute, real path
   Gate* gate = nullptr;
   // The open database of that name, or null. The pointer stays valid until unbind_node returns.
   std::function<Database*(const std::string& name)> find;
@@ -61,8 +61,9 @@ struct ConnectionInfo {
   base::DatabaseId database;
   std::string name;
   bool holds_writer = false;
-  base::LogId last_commit;    // of this connection
-  base::LogId last_seen;      // the transaction its open transaction is computed on (Database::committed_state().last while it holds WRITER)
+  base::LogId last_commit;  // of this connection
+  // the transaction its open transaction is computed on (Database::committed_state().last while it holds WRITER)
+  base::LogId last_seen;
 };
 ConnectionInfo connection_info(void* db);
 // Whether the handle (a sqlite3*, inside a call of it) has an open write transaction on the managed database `name`, as main or attached.

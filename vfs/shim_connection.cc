@@ -5,7 +5,8 @@
 
 namespace vfs {
 
-ShimConnection::ShimConnection(std::shared_ptr<BoundNode> bound, Database& of, sqlite3_file* lower_file, ExecutorMark* executor)
+ShimConnection::ShimConnection(std::shared_ptr<BoundNode> bound, Database& of, sqlite3_file* lower_file,
+                               ExecutorMark* executor)
     : node(std::move(bound)),
       database(&of),
       database_id(of.params().id),
@@ -57,7 +58,8 @@ base::Error ShimConnection::last_error() {
 base::Status ShimConnection::usable() const {
   if (in_forked_child()) return forked_error();
   if (node->stopped()) return node->stopped_error();
-  if (dropped_.load()) return base::make_error(base::Code::kDropped, "database " + name + " was dropped while this connection was open");
+  if (dropped_.load())
+    return base::make_error(base::Code::kDropped, "database " + name + " was dropped while this connection was open");
   return base::ok();
 }
 

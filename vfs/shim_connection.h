@@ -58,19 +58,19 @@ class ShimConnection final : public Connection {
   sqlite3_file* const lower;
   ExecutorMark* const mark;
   std::atomic<sqlite3*> db{nullptr};  // SQLITE_FCNTL_PDB; other connections look for theirs (connection_table.h)
-  base::Micros busy_timeout = 0;     // of our busy handler
+  base::Micros busy_timeout = 0;      // of our busy handler
 
-  unsigned read_locks = 0;           // bit i: READ(i) held shared
+  unsigned read_locks = 0;  // bit i: READ(i) held shared
   WriterHold writer = WriterHold::kNone;
-  bool holds_checkpoint = false;     // the virtual CKPT lock
+  bool holds_checkpoint = false;  // the virtual CKPT lock
   Grant grant;
-  base::LogId committed_in_hold;     // {} while nothing was committed since WRITER was obtained
+  base::LogId committed_in_hold;  // {} while nothing was committed since WRITER was obtained
   base::LogId last_commit;
-  bool lost_write = false;           // the next lock call must report it
+  bool lost_write = false;  // the next lock call must report it
   base::Error lost_write_cause;
-  bool wal_header_synced = false;    // nothing was written to the WAL since
-  base::Micros refused_at = 0;       // last time that no lease could be had; 0: not since the last grant
-  base::Micros busy_deadline = 0;    // of the busy handler's current series
+  bool wal_header_synced = false;            // nothing was written to the WAL since
+  base::Micros refused_at = 0;               // last time that no lease could be had; 0: not since the last grant
+  base::Micros busy_deadline = 0;            // of the busy handler's current series
   volatile const void* wal_index = nullptr;  // region 0, once mapped
   Capture capture;
 
@@ -109,7 +109,8 @@ const sqlite3_io_methods* main_file_methods();
 void note_resolved(std::string path, OpenRequest request);
 // open_file.cc. `file` gets methods only on SQLITE_OK. A main file that is not managed is the lower VFS's own object, untouched.
 int open_main_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags);
-int open_wal_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags, ShimConnection& connection);
+int open_wal_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags,
+                  ShimConnection& connection);
 
 // --- the virtual locks (writer_lock.cc) -------------------------------------------------------------------------------
 int lock_writer(ShimConnection& connection);

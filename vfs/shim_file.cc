@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kLockWrite = 0;
 constexpr int kLockCheckpoint = 1;
-constexpr int kLockReadFirst = 3;   // READ(0); 2 is RECOVER
-constexpr int kVirtualLocks = 2;    // WRITE and CKPT
+constexpr int kLockReadFirst = 3;  // READ(0); 2 is RECOVER
+constexpr int kVirtualLocks = 2;   // WRITE and CKPT
 constexpr unsigned kWriteBit = 1U << kLockWrite;
 constexpr unsigned kCheckpointBit = 1U << kLockCheckpoint;
 
@@ -23,8 +23,9 @@ ShimConnection& of(sqlite3_file* file) { return *reinterpret_cast<MainFile*>(fil
 int refuse_write(ShimConnection& connection, const char* what) {
   // A checkpoint by SQLite that found more to do than nothing: BUSY ends it quietly.
   if (connection.holds_checkpoint) return SQLITE_BUSY;
-  return report(&connection, base::make_error(base::Code::kRefused, "database " + connection.name + ": " + what +
-                                                                        " of the database file; only the node's checkpoints write it"));
+  return report(&connection, base::make_error(base::Code::kRefused,
+                                              "database " + connection.name + ": " + what +
+                                                  " of the database file; only the node's checkpoints write it"));
 }
 
 int x_close(sqlite3_file* file) noexcept {
@@ -163,15 +164,17 @@ int shm_unlock(ShimConnection& connection, unsigned mask, Range real, int flags)
 
 // A lock that is about to be asked for: a lost write, a stopped node or a fork must be told first.
 int before_lock(ShimConnection& connection) {
-  if (connection.mark == nullptr) connection.queue->used_by_this_thread();  // the executor keeps its transactions to itself
+  if (connection.mark == nullptr)
+    connection.queue->used_by_this_thread();  // the executor keeps its transactions to itself
   if (auto usable = connection.usable(); !usable) return report(&connection, usable.error());
   if (!connection.lost_write) return SQLITE_OK;
   connection.lost_write = false;
   return report(&connection,
-                base::make_error(base::Code::kLostWrite, "database " + connection.name +
-                                                             ": a statement with RETURNING was reset before it ended, and its commit "
-                                                             "then failed: " +
-                                                             base::to_string(connection.lost_write_cause)));
+                base::make_error(base::Code::kLostWrite,
+                                 "database " + connection.name +
+                                     ": a statement with RETURNING was reset before it ended, and its commit "
+                                     "then failed: " +
+                                     base::to_string(connection.lost_write_cause)));
 }
 
 int shm_lock(ShimConnection& connection, unsigned mask, Range real, int flags) {
@@ -219,9 +222,25 @@ int x_shm_unmap(sqlite3_file* file, int) noexcept {
 }
 
 // Version 2: no xFetch, so no page of the file is ever memory-mapped.
-constexpr sqlite3_io_methods kMethods = {
-    2,           x_close,        x_read,       x_write,    x_truncate, x_sync, x_file_size, x_lock, x_unlock, x_check_reserved_lock,
-    x_file_control, x_sector_size, x_device_characteristics, x_shm_map, x_shm_lock, x_shm_barrier, x_shm_unmap, nullptr, nullptr};
+constexpr sqlite3_io_methods kMethods = {2,
+                                         x_close,
+                                         x_read,
+                                         x_write,
+                                         x_truncate,
+                                         x_sync,
+                                         x_file_size,
+                                         x_lock,
+                                         x_unlock,
+                                         x_check_reserved_lock,
+                                         x_file_control,
+                                         x_sector_size,
+                                         x_device_characteristics,
+                                         x_shm_map,
+                                         x_shm_lock,
+                                         x_shm_barrier,
+                                         x_shm_unmap,
+                                         nullptr,
+                                         nullptr};
 
 }  // namespace
 

@@ -35,7 +35,8 @@ class Slot {
     return std::exchange(value_, std::nullopt);
   }
   // Waits until `deadline` (scale of `now`) or until give_up() is true; empty then, and a later answer is late.
-  std::optional<T> wait(base::Micros deadline, const std::function<base::Micros()>& now, const std::function<bool()>& give_up) {
+  std::optional<T> wait(base::Micros deadline, const std::function<base::Micros()>& now,
+                        const std::function<bool()>& give_up) {
     base::MutexLock lock(mutex_);
     while (!value_) {
       const base::Micros left = deadline - now();
@@ -50,7 +51,8 @@ class Slot {
 
  private:
   static base::Micros steady_now() {
-    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
   }
 
   base::Mutex mutex_;

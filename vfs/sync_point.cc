@@ -11,12 +11,15 @@
 namespace vfs {
 
 void DatabaseImpl::sync_point(std::function<void(base::Result<base::LogId>)> done) {
-  post(params_.maintenance, [this, done = std::move(done)]() mutable { report<base::Result<base::LogId>>(std::move(done), sync_point_now()); });
+  post(params_.maintenance, [this, done = std::move(done)]() mutable {
+    report<base::Result<base::LogId>>(std::move(done), sync_point_now());
+  });
 }
 
 base::Status DatabaseImpl::require_syncs_ok() {
   const base::MutexLock lock(mutex_);
-  if (sync_failed_) return named(base::make_error(base::Code::kIo, "a sync of its files failed; restart the node: it redoes the log"));
+  if (sync_failed_)
+    return named(base::make_error(base::Code::kIo, "a sync of its files failed; restart the node: it redoes the log"));
   return base::ok();
 }
 

@@ -29,7 +29,8 @@ int doomed_code(ShimConnection& connection) {
 // `synchronous` says. SQLite's own sync of the header then finds it done.
 int write_wal_header(ShimConnection& connection, sqlite3_file* lower, const void* data, int amount) {
   const auto* const bytes = static_cast<const std::byte*>(data);
-  if (auto recorded = connection.database->wal_restarted(base::load_be32(bytes + 16), base::load_be32(bytes + 20)); !recorded)
+  if (auto recorded = connection.database->wal_restarted(base::load_be32(bytes + 16), base::load_be32(bytes + 20));
+      !recorded)
     return report(&connection, recorded.error());
   if (const int rc = lower->pMethods->xWrite(lower, data, amount, 0); rc != SQLITE_OK) return rc;
   if (const int rc = lower->pMethods->xSync(lower, SQLITE_SYNC_NORMAL); rc != SQLITE_OK) return rc;
@@ -37,23 +38,27 @@ int write_wal_header(ShimConnection& connection, sqlite3_file* lower, const void
   return SQLITE_OK;
 }
 
-int write_frame_header(ShimConnection& connection, sqlite3_file* lower, std::uint32_t frame, const void* data, sqlite3_int64 offset) {
+int write_frame_header(ShimConnection& connection, sqlite3_file* lower, std::uint32_t frame, const void* data,
+                       sqlite3_int64 offset) {
   Capture& capture = connection.capture;
   FrameHeader header;
   std::memcpy(header.data(), data, header.size());
   // After the commit frame only walRewriteChecksums() writes headers: of frames that are there.
   const bool rewrites = capture.committed_frame() != 0;
-  if (rewrites && frame > capture.committed_frame()) return report(&connection, unexpected(connection, kFrameHeaderSize, offset));
+  if (rewrites && frame > capture.committed_frame())
+    return report(&connection, unexpected(connection, kFrameHeaderSize, offset));
   if (!rewrites && base::load_be32(&header[4]) != 0) {
     capture.hold(frame, header);
     return SQLITE_OK;
   }
   if (!rewrites)
-    if (auto added = capture.add_header(frame, base::load_be32(&header[0])); !added) return report(&connection, added.error());
+    if (auto added = capture.add_header(frame, base::load_be32(&header[0])); !added)
+      return report(&connection, added.error());
   return lower->pMethods->xWrite(lower, data, static_cast<int>(header.size()), offset);
 }
 
-int write_page(ShimConnection& connection, sqlite3_file* lower, std::uint32_t frame, const void* data, sqlite3_int64 offset) {
+int write_page(ShimConnection& connection, sqlite3_file* lower, std::uint32_t frame, const void* data,
+               sqlite3_int64 offset) {
   Capture& capture = connection.capture;
   const base::ByteView page(static_cast<const std::byte*>(data), connection.page_size);
   if (capture.holds() && frame == capture.held_frame()) return commit_held_frame(connection, lower, page);
@@ -162,10 +167,25 @@ int x_device_characteristics(sqlite3_file* file) noexcept {
   return lower->pMethods->xDeviceCharacteristics(lower) | SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 }
 
-constexpr sqlite3_io_methods kMethods = {1,           x_close,  x_read,   x_write,
-                                         x_truncate,  x_sync,   x_file_size, x_lock,
-                                         x_unlock,    x_check_reserved_lock, x_file_control, x_sector_size,
-                                         x_device_characteristics, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+constexpr sqlite3_io_methods kMethods = {1,
+                                         x_close,
+                                         x_read,
+                                         x_write,
+                                         x_truncate,
+                                         x_sync,
+                                         x_file_size,
+                                         x_lock,
+                                         x_unlock,
+                                         x_check_reserved_lock,
+                                         x_file_control,
+                                         x_sector_size,
+                                         x_device_characteristics,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr};
 
 }  // namespace
 

@@ -18,7 +18,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "page and frame numbers in the wal-index are in host order");
 
 constexpr std::size_t kRegionSize = 32768;
-constexpr std::size_t kHeaderBytes = 136;     // WALINDEX_HDR_SIZE
+constexpr std::size_t kHeaderBytes = 136;  // WALINDEX_HDR_SIZE
 constexpr std::size_t kCkptInfo = 96;
 constexpr std::size_t kBackfillAttempted = kCkptInfo + 32;
 constexpr std::size_t kReadMarks = kCkptInfo + 4;
@@ -30,10 +30,18 @@ constexpr std::uint32_t kMarkUnused = 0xffffffff;
 constexpr std::uint32_t kIndexVersion = 3007000;
 constexpr int kReaders = 5;
 
-std::uint32_t load32(const std::byte* at) { return __atomic_load_n(reinterpret_cast<const std::uint32_t*>(at), __ATOMIC_RELAXED); }
-void store32(std::byte* at, std::uint32_t value) { __atomic_store_n(reinterpret_cast<std::uint32_t*>(at), value, __ATOMIC_RELAXED); }
-std::uint16_t load16(const std::byte* at) { return __atomic_load_n(reinterpret_cast<const std::uint16_t*>(at), __ATOMIC_RELAXED); }
-void store16(std::byte* at, std::uint16_t value) { __atomic_store_n(reinterpret_cast<std::uint16_t*>(at), value, __ATOMIC_RELAXED); }
+std::uint32_t load32(const std::byte* at) {
+  return __atomic_load_n(reinterpret_cast<const std::uint32_t*>(at), __ATOMIC_RELAXED);
+}
+void store32(std::byte* at, std::uint32_t value) {
+  __atomic_store_n(reinterpret_cast<std::uint32_t*>(at), value, __ATOMIC_RELAXED);
+}
+std::uint16_t load16(const std::byte* at) {
+  return __atomic_load_n(reinterpret_cast<const std::uint16_t*>(at), __ATOMIC_RELAXED);
+}
+void store16(std::byte* at, std::uint16_t value) {
+  __atomic_store_n(reinterpret_cast<std::uint16_t*>(at), value, __ATOMIC_RELAXED);
+}
 
 std::size_t region_of(FrameNo frame) {
   return frame <= kFramesFirst ? 0 : (frame - kFramesFirst - 1) / kFramesPerRegion + 1;
@@ -67,7 +75,9 @@ base::Error io_error(const std::string& what) {
 
 }  // namespace
 
-bool WalIndexHeader::operator==(const WalIndexHeader& other) const { return std::memcmp(this, &other, sizeof *this) == 0; }
+bool WalIndexHeader::operator==(const WalIndexHeader& other) const {
+  return std::memcmp(this, &other, sizeof *this) == 0;
+}
 
 void wal_checksum(base::ByteView bytes, bool big_endian, std::uint32_t sum[2]) {
   std::uint32_t first = sum[0];
@@ -90,7 +100,8 @@ base::Result<std::unique_ptr<WalIndex>> WalIndex::map(int fd) {
   std::unique_ptr<WalIndex> index(new WalIndex(fd));
   struct stat info {};
   if (::fstat(fd, &info) != 0) return io_error("stat");
-  if (info.st_size < static_cast<off_t>(kRegionSize)) return base::make_error(base::Code::kCorrupt, "wal-index: shorter than its first region");
+  if (info.st_size < static_cast<off_t>(kRegionSize))
+    return base::make_error(base::Code::kCorrupt, "wal-index: shorter than its first region");
   HQL_ASSIGN(first, index->region(0));
   index->first_ = first;
   return index;
@@ -115,7 +126,8 @@ base::Result<std::byte*> WalIndex::region(std::size_t number) {
       return io_error("grow");
     }
   }
-  void* memory = ::mmap(nullptr, kRegionSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, static_cast<off_t>(number * kRegionSize));
+  void* memory =
+      ::mmap(nullptr, kRegionSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, static_cast<off_t>(number * kRegionSize));
   if (memory == MAP_FAILED) return io_error("map");
   // A mapping keeps the open file, and with it the keeper's OFD locks: a forked child must not inherit it.
   if (::madvise(memory, kRegionSize, MADV_DONTFORK) != 0) {
@@ -141,7 +153,8 @@ base::Result<WalIndexHeader> WalIndex::header() const {
   if (sum[0] != header.checksum[0] || sum[1] != header.checksum[1])
     return base::make_error(base::Code::kCorrupt, "wal-index: the header's checksum is wrong");
   if (header.version != kIndexVersion)
-    return base::make_error(base::Code::kCorrupt, "wal-index: version " + std::to_string(header.version) + " is unknown");
+    return base::make_error(base::Code::kCorrupt,
+                            "wal-index: version " + std::to_string(header.version) + " is unknown");
   return header;
 }
 
@@ -235,7 +248,8 @@ void WalIndex::reset_marks() {
   store32(first_ + kCkptInfo, 0);
   store32(first_ + kBackfillAttempted, 0);
   store32(first_ + kReadMarks + 4, 0);
-  for (int mark = 2; mark < kReaders; ++mark) store32(first_ + kReadMarks + static_cast<std::size_t>(mark) * 4, kMarkUnused);
+  for (int mark = 2; mark < kReaders; ++mark)
+    store32(first_ + kReadMarks + static_cast<std::size_t>(mark) * 4, kMarkUnused);
 }
 
 }  // namespace vfs

@@ -31,7 +31,7 @@ struct WalIndexHeader {
   FrameNo max_frame = 0;
   pages::PageNo page_count = 0;
   std::uint32_t frame_checksum[2] = {0, 0};
-  std::byte salt[8] = {};            // as they stand in the WAL header
+  std::byte salt[8] = {};  // as they stand in the WAL header
   std::uint32_t checksum[2] = {0, 0};
 
   [[nodiscard]] std::uint32_t salt1() const { return base::load_be32(salt); }

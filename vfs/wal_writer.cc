@@ -35,7 +35,8 @@ std::optional<WalFileHeader> decode_wal_header(base::ByteView bytes) {
   header.salt1 = base::load_be32(&bytes[16]);
   header.salt2 = base::load_be32(&bytes[20]);
   wal_checksum(bytes.first(24), header.big_endian_checksum, header.checksum);
-  if (header.checksum[0] != base::load_be32(&bytes[24]) || header.checksum[1] != base::load_be32(&bytes[28])) return std::nullopt;
+  if (header.checksum[0] != base::load_be32(&bytes[24]) || header.checksum[1] != base::load_be32(&bytes[28]))
+    return std::nullopt;
   return header;
 }
 
@@ -64,7 +65,8 @@ base::Status read_exact(int fd, std::uint64_t offset, base::MutableByteView out,
     const ssize_t got = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return io_error(what);
-    if (got == 0) return base::make_error(base::Code::kCorrupt, std::string(what) + ": the file ends at " + std::to_string(offset));
+    if (got == 0)
+      return base::make_error(base::Code::kCorrupt, std::string(what) + ": the file ends at " + std::to_string(offset));
     out = out.subspan(static_cast<std::size_t>(got));
     offset += static_cast<std::uint64_t>(got);
   }
@@ -83,7 +85,11 @@ base::Status write_exact(int fd, std::uint64_t offset, base::ByteView bytes, con
 }
 
 WalAppender::WalAppender(int wal_fd, WalIndex& index, const WalIndexHeader& start, std::uint32_t page_size)
-    : wal_fd_(wal_fd), index_(index), header_(start), page_size_(page_size), buffer_offset_(frame_offset(start.max_frame + 1, page_size)) {
+    : wal_fd_(wal_fd),
+      index_(index),
+      header_(start),
+      page_size_(page_size),
+      buffer_offset_(frame_offset(start.max_frame + 1, page_size)) {
   buffer_.reserve(kWriteChunk + kFrameHeaderSize + page_size);
 }
 

@@ -87,10 +87,12 @@ void give_back(ShimConnection& connection, const Grant& grant) {
 // Waits for the grant without WRITER, so that the applier can reach the index that the grant names.
 base::Result<Grant> wait_for_grant(ShimConnection& connection, Slot<base::Result<Grant>>& slot, base::Micros deadline) {
   Gate& gate = connection.node->gate();
-  auto answer = slot.wait(deadline, [&gate] { return gate.now(); }, [&connection] { return connection.node->stopped(); });
+  auto answer = slot.wait(
+      deadline, [&gate] { return gate.now(); }, [&connection] { return connection.node->stopped(); });
   if (answer) return std::move(*answer);
   if (connection.node->stopped()) return connection.node->stopped_error();
-  return base::make_error(base::Code::kNoQuorum, "database " + connection.name + ": no answer about the write lease within " +
+  return base::make_error(base::Code::kNoQuorum, "database " + connection.name +
+                                                     ": no answer about the write lease within " +
                                                      std::to_string(gate.commit_timeout() / base::kMillisecond) +
                                                      " ms (commit_timeout_ms); nothing was written");
 }
@@ -176,7 +178,8 @@ void unlock_writer(ShimConnection& connection) {
     // Before the lease goes: the next holder on this node must find WRITER free.
     connection.database->unlock_writer(connection);
     if (hold == WriterHold::kLeased)
-      connection.node->gate().release_lease(connection.database_id, connection.grant.lease, connection.committed_in_hold);
+      connection.node->gate().release_lease(connection.database_id, connection.grant.lease,
+                                            connection.committed_in_hold);
   }
   connection.clear_doom();
   if (!in_forked_child()) connection.queue->released(&connection);
@@ -223,7 +226,8 @@ int busy_handler(void* context, int count) noexcept {
     ShimConnection* const main = connection_of(db, "main");
     if (main == nullptr) return 0;
     const auto now = [] {
-      return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+      return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count();
     };
     if (count == 0) main->busy_deadline = now() + main->busy_timeout;
     const base::Micros left = main->busy_deadline - now();
@@ -233,10 +237,10 @@ int busy_handler(void* context, int count) noexcept {
       if (wanted.queue) wanted.queue->forget(wanted.who);
       return 0;
     }
-    if (wanted.queue)
-      wanted.queue->wait(wanted.who, std::min(left, kWaitSlice));
+    if (wanted.queue) wanted.queue->wait(wanted.who, std::min(left, kWaitSlice));
+    // a reader behind a recovery or an install
     else
-      sqlite3_sleep(1);  // a reader behind a recovery or an install
+      sqlite3_sleep(1);
     return 1;
   });
 }

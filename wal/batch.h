@@ -12,7 +12,7 @@ namespace wal {
 
 // One record to write; the payload belongs to the caller.
 struct Item {
-  RecordHeader header;   // type kEntry for entries: the builder makes fragments of those that do not fit
+  RecordHeader header;  // type kEntry for entries: the builder makes fragments of those that do not fit
   ByteView payload;
 };
 
@@ -51,14 +51,14 @@ class BatchBuilder {
   [[nodiscard]] bool done() const { return next_ == items_->size(); }
   // Packs the next batch, at most `room` bytes (a multiple of a block, at least one), for `offset` of the segment.
   // Returns its padded size; it stands at `out`, which has `room` bytes. `crc` is that of the batch before, then of this.
-  std::size_t pack(const Frame& frame, std::uint64_t offset, Lsn lsn, std::uint8_t flags, std::size_t room, std::byte* out,
-                   std::uint32_t& crc);
+  std::size_t pack(const Frame& frame, std::uint64_t offset, Lsn lsn, std::uint8_t flags, std::size_t room,
+                   std::byte* out, std::uint32_t& crc);
 
  private:
   const std::vector<Item>* items_ = nullptr;
   std::vector<Place>* places_ = nullptr;
-  std::size_t next_ = 0;       // item
-  std::size_t consumed_ = 0;   // payload bytes of it that are already in earlier batches
+  std::size_t next_ = 0;      // item
+  std::size_t consumed_ = 0;  // payload bytes of it that are already in earlier batches
 };
 
 }  // namespace wal

@@ -23,9 +23,12 @@ std::string hex_text(ByteView bytes) {
 
 const char* kind_text(base::EntryKind kind) {
   switch (kind) {
-    case base::EntryKind::kNoop: return "noop";
-    case base::EntryKind::kConfig: return "config";
-    case base::EntryKind::kData: return "data";
+    case base::EntryKind::kNoop:
+      return "noop";
+    case base::EntryKind::kConfig:
+      return "config";
+    case base::EntryKind::kData:
+      return "data";
   }
   return "unknown";
 }
@@ -62,7 +65,8 @@ void dump_header(const SegmentHeader& header, const Line& line) {
 
 void dump_record(const Record& record, const Line& line) {
   const RecordHeader& header = record.header;
-  std::string text = "    " + std::string(to_string(header.type)) + " group=" + std::to_string(static_cast<int>(header.group));
+  std::string text =
+      "    " + std::string(to_string(header.type)) + " group=" + std::to_string(static_cast<int>(header.group));
   switch (header.type) {
     case RecordType::kHardState:
       text += " bytes=" + hex_text(record.payload);
@@ -107,9 +111,9 @@ base::Status dump_batches(base::File& file, const SegmentHeader& segment, const 
     HQL_ASSIGN(batch, reader.view(offset, length));
     const auto records = decode_records(*header, batch);
     line("  offset=" + std::to_string(offset) + " batch lsn=" + std::to_string(header->lsn.value) +
-         " durable_through=" + std::to_string(header->durable_through.value) + " length=" + std::to_string(header->length) +
-         " flags=" + flags_text(header->flags) + " last=" + id_text(header->last[0]) + "," + id_text(header->last[1]) +
-         (records ? "" : " BAD: torn or rotten"));
+         " durable_through=" + std::to_string(header->durable_through.value) + " length=" +
+         std::to_string(header->length) + " flags=" + flags_text(header->flags) + " last=" + id_text(header->last[0]) +
+         "," + id_text(header->last[1]) + (records ? "" : " BAD: torn or rotten"));
     if (!records) {
       offset += kBlockSize;
       continue;

@@ -46,14 +46,22 @@ bool load_group(const std::byte* at, GroupHeader& group) {
 
 const char* to_string(RecordType type) {
   switch (type) {
-    case RecordType::kEntry: return "entry";
-    case RecordType::kHardState: return "hard-state";
-    case RecordType::kTruncate: return "truncate";
-    case RecordType::kFloor: return "floor";
-    case RecordType::kReset: return "reset";
-    case RecordType::kFirst: return "first";
-    case RecordType::kMiddle: return "middle";
-    case RecordType::kLast: return "last";
+    case RecordType::kEntry:
+      return "entry";
+    case RecordType::kHardState:
+      return "hard-state";
+    case RecordType::kTruncate:
+      return "truncate";
+    case RecordType::kFloor:
+      return "floor";
+    case RecordType::kReset:
+      return "reset";
+    case RecordType::kFirst:
+      return "first";
+    case RecordType::kMiddle:
+      return "middle";
+    case RecordType::kLast:
+      return "last";
   }
   return "unknown";
 }
@@ -73,7 +81,8 @@ Bytes encode(const SegmentHeader& header) {
   base::store_u64(at + 64, header.identity.incarnation.value);
   base::store_u64(at + 72, header.settled_from.value);
   at[80] = static_cast<std::byte>(header.start);
-  for (std::size_t i = 0; i < header.groups.size(); ++i) store_group(at + kGroupsAt + i * kGroupStride, header.groups[i]);
+  for (std::size_t i = 0; i < header.groups.size(); ++i)
+    store_group(at + kGroupsAt + i * kGroupStride, header.groups[i]);
   base::store_u32(at, base::crc32c(ByteView(block).subspan(4)));
   return block;
 }
@@ -84,11 +93,13 @@ base::Result<SegmentHeader> decode_segment_header(ByteView block) {
   block = block.first(kBlockSize);
   const std::byte* at = block.data();
   if (base::load_u32(at + 4) != kSegmentMagic) return corrupt("no segment header");
-  if (base::load_u32(at) != base::crc32c(block.subspan(4))) return corrupt("segment header does not match its checksum");
+  if (base::load_u32(at) != base::crc32c(block.subspan(4)))
+    return corrupt("segment header does not match its checksum");
   const std::uint32_t version = base::load_u32(at + 8);
   if (version != kFormatVersion) {
     return base::make_error(base::Code::kNewerFormat, "log format version " + std::to_string(version) + " is not " +
-                                                     std::to_string(kFormatVersion) + ", the one this program knows");
+                                                          std::to_string(kFormatVersion) +
+                                                          ", the one this program knows");
   }
   SegmentHeader header;
   header.segment_size = base::load_u64(at + 16);
@@ -104,9 +115,11 @@ base::Result<SegmentHeader> decode_segment_header(ByteView block) {
   const bool size_ok = header.segment_size >= kSegmentSizeMin && header.segment_size <= kSegmentSizeMax;
   if (!size_ok || header.segment_size % kBlockSize != 0) return corrupt("segment header names an impossible size");
   if (!header.first_lsn || header.sequence == 0) return corrupt("segment header names no position");
-  if (header.first_lsn.value > kNumberMax || header.sequence > kNumberMax) return corrupt("segment header names an impossible position");
+  if (header.first_lsn.value > kNumberMax || header.sequence > kNumberMax)
+    return corrupt("segment header names an impossible position");
   for (std::size_t i = 0; i < header.groups.size(); ++i) {
-    if (!load_group(at + kGroupsAt + i * kGroupStride, header.groups[i])) return corrupt("segment header has a bad group");
+    if (!load_group(at + kGroupsAt + i * kGroupStride, header.groups[i]))
+      return corrupt("segment header has a bad group");
   }
   return header;
 }

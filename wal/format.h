@@ -82,11 +82,11 @@ inline constexpr std::uint8_t kFlagSeal = 4;   // empty: declares what was befor
 inline constexpr std::uint8_t kFlagEcho = 8;   // second copy of the hard states, in a block of its own
 
 struct GroupHeader {
-  Index next{1};        // index that the next entry of the group gets
-  Term previous_term;   // term of the entry before it
+  Index next{1};       // index that the next entry of the group gets
+  Term previous_term;  // term of the entry before it
   LogId floor;
-  Lsn rebased_from;     // not 0: damage; records of this group from here to the segment's first lsn do not count (R12)
-  LogId known;          // not {}: the log was at least this long before damage took its end
+  Lsn rebased_from;  // not 0: damage; records of this group from here to the segment's first lsn do not count (R12)
+  LogId known;       // not {}: the log was at least this long before damage took its end
   Bytes hard_state;
   bool operator==(const GroupHeader&) const = default;
 };
@@ -98,10 +98,10 @@ struct SegmentHeader {
   std::uint64_t segment_size = 0;
   std::uint64_t sequence = 0;
   std::uint64_t salt = 0;
-  Lsn first_lsn;      // the segments before end just before it: everything there from this lsn on was cut
+  Lsn first_lsn;  // the segments before end just before it: everything there from this lsn on was cut
   Identity identity;
   SegmentStart start = SegmentStart::kClean;
-  Lsn settled_from;   // not 0: unreadable batches from here to first_lsn are known about and dealt with
+  Lsn settled_from;  // not 0: unreadable batches from here to first_lsn are known about and dealt with
   std::array<GroupHeader, base::kGroupCount> groups;
 };
 

@@ -17,10 +17,10 @@ using base::Term;
 
 // Where an entry rests. A fragmented entry is named by its first fragment.
 struct Slot {
-  std::uint64_t sequence = 0;   // of the segment
+  std::uint64_t sequence = 0;  // of the segment
   Term term;
-  std::uint32_t offset = 0;     // of the record's header in the segment, bytes
-  std::uint32_t size = 0;       // of the payload
+  std::uint32_t offset = 0;  // of the record's header in the segment, bytes
+  std::uint32_t size = 0;    // of the payload
   base::EntryKind kind = base::EntryKind::kNoop;
 };
 

@@ -22,42 +22,43 @@ using base::Group;
 using base::Index;
 using base::LogId;
 
-inline constexpr std::size_t kBlockSize = 4096;          // a batch starts on, and is padded to, a block
-inline constexpr std::size_t kHardStateSizeMax = 256;    // opaque to the log
+inline constexpr std::size_t kBlockSize = 4096;        // a batch starts on, and is padded to, a block
+inline constexpr std::size_t kHardStateSizeMax = 256;  // opaque to the log
 
 struct Identity {
-  std::uint64_t cluster = 0;          // 0 until the node belongs to a cluster
+  std::uint64_t cluster = 0;  // 0 until the node belongs to a cluster
   base::NodeId node;
   base::Incarnation incarnation;
 };
 
 struct Options {
-  std::string dir;                                    // <data_dir>/log; made when missing
+  std::string dir;  // <data_dir>/log; made when missing
   Identity identity;
   std::uint64_t segment_size = std::uint64_t{64} << 20;  // bytes, a multiple of kBlockSize, >= 64 KiB
-  int ready_segments = 2;                             // zero-filled ahead
+  int ready_segments = 2;                                // zero-filled ahead
 };
 
 // One thing for the log to remember, in the order given.
 struct Append {
   Group group = Group::kData;
-  std::optional<base::Bytes> hard_state;      // written first
-  std::optional<Index> truncate_from;         // then the suffix goes
-  std::vector<base::Entry> entries;           // then these are added, contiguous
+  std::optional<base::Bytes> hard_state;  // written first
+  std::optional<Index> truncate_from;     // then the suffix goes
+  std::vector<base::Entry> entries;       // then these are added, contiguous
 };
 
 // What open() found for one group.
 struct Recovered {
-  base::Bytes hard_state;              // empty: none was ever written
-  LogId floor;                         // last entry before the first one held
-  std::vector<base::Entry> entries;    // floor.index + 1 .. last; payload only for kConfig entries, null otherwise
-  std::vector<std::uint64_t> sizes;    // payload sizes, same length
+  base::Bytes hard_state;            // empty: none was ever written
+  LogId floor;                       // last entry before the first one held
+  std::vector<base::Entry> entries;  // floor.index + 1 .. last; payload only for kConfig entries, null otherwise
+  std::vector<std::uint64_t> sizes;  // payload sizes, same length
 };
 
 // R12: a torn tail is cut and is no damage. This is corruption: a batch that a later one declares durable cannot be read.
 struct Damage {
-  std::string where;                   // file and offset, for people
-  LogId last_known[base::kGroupCount]; // how long the log was at least; [0] = kData, [1] = kCache. Votes only for logs as long
+  std::string where;  // file and offset, for people
+  // how long the log was at least; [0] = kData, [1] = kCache. Votes only for logs as long
+  LogId last_known[base::kGroupCount];
 };
 
 struct Opened;
@@ -103,7 +104,7 @@ class Log {
   virtual void set_cluster(std::uint64_t cluster) = 0;
 
   // Any thread:
-  [[nodiscard]] virtual std::uint64_t bytes() const = 0;           // of live segments
+  [[nodiscard]] virtual std::uint64_t bytes() const = 0;  // of live segments
   [[nodiscard]] virtual bool poisoned() const = 0;
   // False between an append that was only written and the sync after it, and for ever when that sync failed.
   [[nodiscard]] virtual bool synced() const = 0;
@@ -114,10 +115,10 @@ class Log {
 
 struct Opened {
   std::unique_ptr<Log> log;
-  Recovered groups[base::kGroupCount];   // [0] = kData, [1] = kCache
+  Recovered groups[base::kGroupCount];  // [0] = kData, [1] = kCache
   std::optional<Damage> damage;
-  bool created = false;                  // there was no log
-  Identity identity;                     // as found in (or given to) the segments
+  bool created = false;  // there was no log
+  Identity identity;     // as found in (or given to) the segments
 };
 
 // `hiqlite dump`: prints every segment, batch and record as text, one line each; goes on past damage and says where it is.

@@ -70,15 +70,16 @@ class LogImpl final : public Log {
   const Options options_;
   Identity identity_;
   SegmentStore store_;
-  std::vector<Segment> segments_;   // by sequence; the last one is written
+  std::vector<Segment> segments_;  // by sequence; the last one is written
   std::array<GroupState, base::kGroupCount> groups_;
   std::uint64_t sequence_max_ = 0;
   Lsn settled_from_;
-  bool must_switch_ = false;        // nothing more may be written to the last segment: torn, damaged, or given up in the middle
+  // nothing more may be written to the last segment: torn, damaged, or given up in the middle
+  bool must_switch_ = false;
   bool sealed_ = false;
-  std::uint64_t zeroed_to_ = 0;     // of the last segment: bytes that are allocated
-  Tail tail_;                       // with what is written and not yet synced
-  Tail synced_;                     // all before it is durable
+  std::uint64_t zeroed_to_ = 0;  // of the last segment: bytes that are allocated
+  Tail tail_;                    // with what is written and not yet synced
+  Tail synced_;                  // all before it is durable
   Tail given_;  // where the append that is being written began, if in this segment: what is before it counts
   std::vector<std::uint64_t> begun_;  // offsets in the last segment of the batches of the append that is being written
 

@@ -40,7 +40,8 @@ void LogImpl::adopt(Recovery recovery) {
   tail_ = {segments_.back().end, recovery.next_lsn, recovery.previous_crc};
   synced_ = given_ = tail_;
   zeroed_to_ = tail_.offset;
-  if (const auto size = segments_.back().file->size(); size) zeroed_to_ = std::max(zeroed_to_, *size / kBlockSize * kBlockSize);
+  if (const auto size = segments_.back().file->size(); size)
+    zeroed_to_ = std::max(zeroed_to_, *size / kBlockSize * kBlockSize);
   // Older segments are opened again when they are read.
   for (std::size_t i = 0; i + 1 < segments_.size(); ++i) segments_[i].file.reset();
   update_bytes();
@@ -67,10 +68,10 @@ base::Result<Recovered> LogImpl::recovered(Group group) {
 base::Result<std::vector<base::Entry>> LogImpl::read(Group group, Index first, Index last, std::size_t bytes_max) {
   const GroupIndex& index = groups_[slot_of(group)].index;
   if (!index.holds(first) || last < first) {
-    return base::make_error(base::Code::kNotFound, "the log holds entries " + std::to_string(index.first_index().value) + " to " +
-                                                       std::to_string(index.last_index().value) + " of group " +
-                                                       std::to_string(static_cast<int>(group)) + ", not " +
-                                                       std::to_string(first.value));
+    return base::make_error(base::Code::kNotFound,
+                            "the log holds entries " + std::to_string(index.first_index().value) + " to " +
+                                std::to_string(index.last_index().value) + " of group " +
+                                std::to_string(static_cast<int>(group)) + ", not " + std::to_string(first.value));
   }
   std::vector<base::Entry> entries;
   std::size_t bytes = 0;
@@ -92,7 +93,8 @@ base::Result<Opened> Log::open(base::Env& env, Options options) {
   HQL_ASSIGN(names, env.list(dir));
   auto log = std::make_unique<LogImpl>(env, options);
   Opened opened;
-  opened.created = std::none_of(names.begin(), names.end(), [](const std::string& name) { return sequence_of(name).has_value(); });
+  opened.created =
+      std::none_of(names.begin(), names.end(), [](const std::string& name) { return sequence_of(name).has_value(); });
   if (opened.created) {
     HQL_TRY(log->adopt_ready(names));
     HQL_TRY(log->create());

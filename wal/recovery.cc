@@ -21,7 +21,9 @@ struct Unreadable {
   std::uint64_t sequence = 0;  // from the name: a hint
 };
 
-std::string at_offset(const std::string& path, std::uint64_t offset) { return path + " offset " + std::to_string(offset); }
+std::string at_offset(const std::string& path, std::uint64_t offset) {
+  return path + " offset " + std::to_string(offset);
+}
 
 std::string identity_text(const Identity& identity) {
   return "node " + std::to_string(identity.node.value) + " incarnation " + base::hex16(identity.incarnation.value) +
@@ -34,7 +36,8 @@ base::Status check_identity(const Identity& found, const Identity& expected, con
   const bool same_cluster = found.cluster == 0 || expected.cluster == 0 || found.cluster == expected.cluster;
   if (same_node && same_cluster) return base::ok();
   return base::make_error(base::Code::kMisuse, path + ": this log belongs to " + identity_text(found) + ", not to " +
-                                                   identity_text(expected) + "; start with the data directory it came from");
+                                                   identity_text(expected) +
+                                                   "; start with the data directory it came from");
 }
 
 class Scanner {
@@ -71,7 +74,8 @@ class Scanner {
     auto& segments = out_.segments;
     if (segments.empty()) {
       if (unreadable_.empty()) return base::make_error(base::Code::kNotFound, dir_ + " holds no log segment");
-      return base::make_error(base::Code::kCorrupt, unreadable_[0].path + ": neither copy of the segment header is readable, " +
+      return base::make_error(base::Code::kCorrupt, unreadable_[0].path +
+                                                        ": neither copy of the segment header is readable, " +
                                                         "and no other segment says what the log was");
     }
     std::sort(segments.begin(), segments.end(),
@@ -105,7 +109,8 @@ class Scanner {
         if (!header) header = std::move(*decoded);
         continue;
       }
-      if (decoded.error().code == base::Code::kNewerFormat) return base::make_error(base::Code::kNewerFormat, path + ": " + decoded.error().message);
+      if (decoded.error().code == base::Code::kNewerFormat)
+        return base::make_error(base::Code::kNewerFormat, path + ": " + decoded.error().message);
       out_.remarks.push_back(at_offset(path, offset) + ": " + decoded.error().message);
     }
     Segment segment;
@@ -222,8 +227,8 @@ class Scanner {
   }
 
   struct Taken {
-    std::uint64_t size = 0;                // 0: unreadable
-    std::optional<BatchHeader> header;     // readable and of the expected lsn
+    std::uint64_t size = 0;             // 0: unreadable
+    std::optional<BatchHeader> header;  // readable and of the expected lsn
   };
 
   base::Result<Taken> take(Replay& replay, WindowReader& reader, const Segment& segment, std::uint64_t offset,
@@ -240,7 +245,8 @@ class Scanner {
     if (!records) return taken;
     const ByteView padding = batch.subspan(header->length);
     if (std::any_of(padding.begin(), padding.end(), [](std::byte b) { return b != std::byte{0}; })) {
-      out_.remarks.push_back(at_offset(segment.path, offset + header->length) + ": bytes behind the batch are not zero");
+      out_.remarks.push_back(at_offset(segment.path, offset + header->length) +
+                             ": bytes behind the batch are not zero");
     }
     replay.batch(*header, *records, offset, batch);
     taken.size = size;
@@ -301,8 +307,9 @@ base::Result<base::Entry> read_entry(SegmentStore& store, std::vector<Segment>& 
     Segment& segment = segments[at];
     HQL_ASSIGN(file, store.file(segment));
     const auto corrupt = [&] {
-      return base::make_error(base::Code::kCorrupt, at_offset(segment.path, offset) + ": entry " + std::to_string(index.value) +
-                                                        " of group " + std::to_string(static_cast<int>(group)) +
+      return base::make_error(base::Code::kCorrupt, at_offset(segment.path, offset) + ": entry " +
+                                                        std::to_string(index.value) + " of group " +
+                                                        std::to_string(static_cast<int>(group)) +
                                                         " does not match its checksum");
     };
     // The header says how long the record is: for a whole entry one read is enough, its size is known.
@@ -314,7 +321,8 @@ base::Result<base::Entry> read_entry(SegmentStore& store, std::vector<Segment>& 
     const RecordHeader& header = record->header;
     const RecordType wanted = first ? (header.length == slot.size ? RecordType::kEntry : RecordType::kFirst)
                                     : (header.length == rest ? RecordType::kLast : RecordType::kMiddle);
-    const bool same = header.group == group && header.index == index && header.term == slot.term && header.total == slot.size;
+    const bool same =
+        header.group == group && header.index == index && header.term == slot.term && header.total == slot.size;
     if (!same || header.type != wanted || header.length > rest) return corrupt();
     payload.insert(payload.end(), record->payload.begin(), record->payload.end());
     first = false;
@@ -332,7 +340,8 @@ base::Result<base::Entry> read_entry(SegmentStore& store, std::vector<Segment>& 
       HQL_ASSIGN(head_count, next_file->read(offset, head));
       const auto next = decode_batch_header(ByteView(head, head_count));
       if (!next || !is_at(*next, segments[at].header, offset)) {
-        return base::make_error(base::Code::kCorrupt, at_offset(segments[at].path, offset) + ": batch header is unreadable");
+        return base::make_error(base::Code::kCorrupt,
+                                at_offset(segments[at].path, offset) + ": batch header is unreadable");
       }
       if (!(next->flags & kFlagEcho)) break;
       offset += align_up(next->length, kBlockSize);

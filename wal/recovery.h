@@ -15,7 +15,7 @@
 namespace wal {
 
 enum class RecoverMode : std::uint8_t {
-  kOwner,     // sync the names, fdatasync and drop the page cache of each segment, before anything is read
+  kOwner,  // sync the names, fdatasync and drop the page cache of each segment, before anything is read
   kReadOnly,
 };
 
@@ -32,14 +32,14 @@ struct Recovery {
   std::vector<Segment> segments;  // by sequence; the last one's file is open
   std::array<GroupState, base::kGroupCount> groups;
   Lsn next_lsn{1};
-  std::uint64_t sequence_max = 0;   // highest in use, names of unreadable files included
-  std::uint32_t previous_crc = 0;   // of the last batch in the last segment
-  bool appendable = false;          // writing may go on at the end of the last segment; else a new one must be begun
+  std::uint64_t sequence_max = 0;  // highest in use, names of unreadable files included
+  std::uint32_t previous_crc = 0;  // of the last batch in the last segment
+  bool appendable = false;         // writing may go on at the end of the last segment; else a new one must be begun
   bool sealed = false;
-  Lsn settled_from;                 // not 0: first batch of damage found now
+  Lsn settled_from;  // not 0: first batch of damage found now
   Identity identity;
   std::optional<Damage> damage;
-  std::vector<std::string> remarks;   // what verify has to say: "file offset N: reason"
+  std::vector<std::string> remarks;  // what verify has to say: "file offset N: reason"
 };
 
 // Errors: kNotFound (no segment at all), kCorrupt (none is readable), kNewerFormat, kMisuse (another node, an incarnation

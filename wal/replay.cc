@@ -23,7 +23,8 @@ Replay::Replay(const std::vector<Segment>& segments) {
     const SegmentHeader& header = segment.header;
     if (header.settled_from) settled_.push_back({header.settled_from, header.first_lsn, header.sequence});
     for (std::size_t i = 0; i < header.groups.size(); ++i) {
-      if (header.groups[i].rebased_from) void_[i].push_back({header.groups[i].rebased_from, header.first_lsn, header.sequence});
+      if (header.groups[i].rebased_from)
+        void_[i].push_back({header.groups[i].rebased_from, header.first_lsn, header.sequence});
     }
   }
 }
@@ -130,7 +131,8 @@ void Replay::lose(GroupReplay& group, LogId base, Lsn lsn) {
   group.state.index.reset(base);
 }
 
-void Replay::batch(const BatchHeader& header, const std::vector<Record>& records, std::uint64_t offset, ByteView bytes) {
+void Replay::batch(const BatchHeader& header, const std::vector<Record>& records, std::uint64_t offset,
+                   ByteView bytes) {
   const bool follows = taken_.next() == header.lsn;
   taken_ = header.lsn;
   expected_ = header.lsn.next();
@@ -148,8 +150,8 @@ void Replay::batch(const BatchHeader& header, const std::vector<Record>& records
   }
   for (const Record& record : records) {
     Pending pending{record.header, header.sequence, 0, header.lsn, {}};
-    pending.offset = static_cast<std::uint32_t>(offset + static_cast<std::size_t>(record.payload.data() - bytes.data()) -
-                                                kRecordHeaderSize);
+    pending.offset = static_cast<std::uint32_t>(
+        offset + static_cast<std::size_t>(record.payload.data() - bytes.data()) - kRecordHeaderSize);
     if (record.header.type == RecordType::kHardState) pending.hard_state = base::copy_of(record.payload);
     pending_.push_back(std::move(pending));
   }
@@ -199,7 +201,8 @@ void Replay::apply(const Pending& record, const Pending* first_fragment) {
   }
   const Pending& start = first_fragment != nullptr ? *first_fragment : record;
   const bool joins = header.index == state.index.last_index().next();
-  const bool whole = header.type == RecordType::kEntry || (first_fragment != nullptr && start.header.index == header.index);
+  const bool whole =
+      header.type == RecordType::kEntry || (first_fragment != nullptr && start.header.index == header.index);
   if (!joins || !whole) {
     // Valid checksums around nonsense: treat it as the loss that it is.
     lose(group, id, record.lsn);

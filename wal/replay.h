@@ -54,10 +54,10 @@ class Replay {
   struct GroupReplay {
     GroupState state;
     GroupIndex before_gap;
-    Lsn lost_from;         // not 0: lost, and `before_gap` is what there was
-    bool doubt = false;    // an append was broken by a gap and no header has said since how the log ended
-    LogId seen;            // highest entry read in broken appends
-    Lsn gap_from;          // start of the latest gap
+    Lsn lost_from;       // not 0: lost, and `before_gap` is what there was
+    bool doubt = false;  // an append was broken by a gap and no header has said since how the log ended
+    LogId seen;          // highest entry read in broken appends
+    Lsn gap_from;        // start of the latest gap
   };
   struct Range {
     Lsn from;
@@ -79,7 +79,7 @@ class Replay {
   std::array<std::vector<Range>, base::kGroupCount> void_;
   std::vector<Range> settled_;
   Lsn expected_;
-  Lsn taken_;   // last batch that was read
+  Lsn taken_;  // last batch that was read
   bool started_ = false;
   bool append_open_ = false;
   std::vector<Pending> pending_;

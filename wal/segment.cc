@@ -11,8 +11,8 @@ namespace wal {
 namespace {
 
 constexpr std::size_t kWindowSize = std::size_t{1} << 20;
-constexpr std::size_t kFillSlice = std::size_t{1} << 20;      // one call of prepare_slice()
-constexpr std::size_t kShortSize = std::size_t{256} << 10;    // first length of a segment that nobody prepared
+constexpr std::size_t kFillSlice = std::size_t{1} << 20;    // one call of prepare_slice()
+constexpr std::size_t kShortSize = std::size_t{256} << 10;  // first length of a segment that nobody prepared
 
 bool ends_with(const std::string& name, const char* suffix) {
   const std::size_t size = std::strlen(suffix);

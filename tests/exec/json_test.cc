@@ -7,7 +7,8 @@ namespace exec {
 namespace {
 
 TEST(Json, Statements_TextAndArrays_AreRead) {
-  const auto statements = statements_of_json(R"x(["DELETE FROM t", ["INSERT INTO t VALUES (?,?,?,?)", null, 2.5, "x", {"$blob":"AP8="}]])x");
+  const auto statements = statements_of_json(
+      R"x(["DELETE FROM t", ["INSERT INTO t VALUES (?,?,?,?)", null, 2.5, "x", {"$blob":"AP8="}]])x");
   ASSERT_TRUE(statements);
   ASSERT_EQ(statements->size(), 2u);
   const auto& params = (*statements)[1].params;

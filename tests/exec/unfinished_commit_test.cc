@@ -1,6 +1,4 @@
 // A batch that was committed though SQLite could not finish it. On the node without a log of tests/vfs/.
-#include "exec/executor.h"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,6 +6,7 @@
 #include <cerrno>
 #include <future>
 
+#include "exec/executor.h"
 #include "exec/request.h"
 #include "tests/vfs/shim_world.h"
 

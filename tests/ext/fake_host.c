@@ -31,7 +31,8 @@ static int catch_table(sqlite3* db, char** message, const sqlite3_api_routines* 
 }
 
 // The core calls it to look for other copies of itself. Exported by this program, so it comes first in the global scope.
-__attribute__((visibility("default"))) int dl_iterate_phdr(int (*callback)(struct dl_phdr_info*, size_t, void*), void* data) {
+__attribute__((visibility("default"))) int dl_iterate_phdr(int (*callback)(struct dl_phdr_info*, size_t, void*),
+                                                           void* data) {
   static int (*real)(int (*)(struct dl_phdr_info*, size_t, void*), void*);
   if (real == NULL) {
     void* symbol = dlsym(RTLD_NEXT, "dl_iterate_phdr");

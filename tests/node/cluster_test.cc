@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+
 #include "node/first_page.h"
 #include "wal/format.h"
 
@@ -65,7 +66,8 @@ TEST(ThreeNodes, QuorumAgeOfAHeartbeat_IsInTicksOfTheConfiguration) {
   Cluster cluster({.seed = 4, .heartbeat_ms = 160});
   make_healthy(cluster);
   const NodeId follower = cluster.leader() == kOne ? kTwo : kOne;
-  ASSERT_TRUE(cluster.run_until([&] { return cluster.node(follower)->raft_status().heartbeat_quorum_age != 0; }, 10 * kSecond));
+  ASSERT_TRUE(
+      cluster.run_until([&] { return cluster.node(follower)->raft_status().heartbeat_quorum_age != 0; }, 10 * kSecond));
   const base::Micros age = cluster.node(follower)->raft_status().heartbeat_quorum_age;
   EXPECT_GE(age, kTick);
   EXPECT_EQ(age % kTick, 0) << age;

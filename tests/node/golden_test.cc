@@ -1,6 +1,5 @@
 // Golden bytes of the files id and meta, and of the frames between nodes.
 #include "tests/base/golden.h"
-#include "tests/sim/sim_env.h"
 
 #include <gtest/gtest.h>
 
@@ -8,6 +7,7 @@
 #include "node/hello.h"
 #include "node/identity.h"
 #include "node/meta.h"
+#include "tests/sim/sim_env.h"
 
 namespace node {
 namespace {

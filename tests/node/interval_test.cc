@@ -231,7 +231,8 @@ TEST(Interval, WholeHouseLosesPower_TheClusterAgreesAndGoesOn) {
     ASSERT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
     cluster.start(late);
     const auto poisoned = [&] { return cluster.up(late) && cluster.node(late)->status().state == "poisoned"; };
-    ASSERT_TRUE(cluster.run_until([&] { return poisoned() || (cluster.all_healthy() && level(cluster)); }, 60 * kSecond))
+    ASSERT_TRUE(
+        cluster.run_until([&] { return poisoned() || (cluster.all_healthy() && level(cluster)); }, 60 * kSecond))
         << cluster.dump();
     if (poisoned()) {
       ++contradicted;

@@ -118,13 +118,15 @@ TEST(Entries, DropRoundTrip_KeepsEveryField) {
 }
 
 TEST(DatabaseName, Valid_IsAccepted) {
-  for (const char* name : {"app.db", "a", "A-b_c.9", "hiqlite.db", "x-wal.db"}) EXPECT_TRUE(pages::valid_database_name(name)) << name;
+  for (const char* name : {"app.db", "a", "A-b_c.9", "hiqlite.db", "x-wal.db"})
+    EXPECT_TRUE(pages::valid_database_name(name)) << name;
   EXPECT_TRUE(pages::valid_database_name(std::string(64, 'a')));
 }
 
 TEST(DatabaseName, Invalid_IsRefusedByRule) {
-  const std::string names[] = {"",      std::string(65, 'a'), "a/b",   "../x", ".hidden", "-flag", "a b",
-                               "x-wal", "x-shm",              "x-journal", "x.sums", std::string("a\0b", 3), "caf\xc3\xa9"};
+  const std::string names[] = {
+      "",       std::string(65, 'a'),   "a/b",        "../x", ".hidden", "-flag", "a b", "x-wal", "x-shm", "x-journal",
+      "x.sums", std::string("a\0b", 3), "caf\xc3\xa9"};
   for (const std::string& name : names) {
     const auto status = pages::valid_database_name(name);
     ASSERT_FALSE(status) << name;

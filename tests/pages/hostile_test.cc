@@ -39,7 +39,8 @@ int decode_all(base::ByteView payload) {
 }
 
 std::vector<base::Bytes> sample_payloads() {
-  return {encode(sample_tx()), encode(sample_part()), encode(sample_abort()), encode(sample_create()), encode(sample_drop())};
+  return {encode(sample_tx()), encode(sample_part()), encode(sample_abort()), encode(sample_create()),
+          encode(sample_drop())};
 }
 
 TEST(Hostile, EveryTruncation_IsRefused) {
@@ -107,8 +108,9 @@ TEST(Hostile, DecompressionBomb_IsRefusedBeforeAllocation) {
   const std::size_t plain_size = pages::kBodyMax + 1;
   const base::Bytes zeros(plain_size);
   base::Bytes packed(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(plain_size))));
-  const int size = LZ4_compress_default(reinterpret_cast<const char*>(zeros.data()), reinterpret_cast<char*>(packed.data()),
-                                        static_cast<int>(plain_size), static_cast<int>(packed.size()));
+  const int size =
+      LZ4_compress_default(reinterpret_cast<const char*>(zeros.data()), reinterpret_cast<char*>(packed.data()),
+                           static_cast<int>(plain_size), static_cast<int>(packed.size()));
   ASSERT_GT(size, 0);
   packed.resize(static_cast<std::size_t>(size));
   const auto over = pages::load_body(packed, true, plain_size);

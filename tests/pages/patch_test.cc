@@ -52,7 +52,8 @@ TEST(Patch, RedoOverFuzzyBase_GivesTheLastImage) {
     base::Bytes base = images[0];
     for (std::size_t sector = 0; sector < 8; ++sector) {  // each sector from some moment
       const base::Bytes& from = images[random() % images.size()];
-      std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(sector * 512), 512, base.begin() + static_cast<std::ptrdiff_t>(sector * 512));
+      std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(sector * 512), 512,
+                  base.begin() + static_cast<std::ptrdiff_t>(sector * 512));
     }
     for (const pages::Patch& patch : patches) ASSERT_TRUE(pages::apply_patch(patch, base));
     ASSERT_EQ(base, images.back());
@@ -102,10 +103,10 @@ TEST(Patch, NearbyRuns_AreJoined) {
   };
   EXPECT_EQ(body_size({10}), 3u);
   EXPECT_EQ(body_size({10, 11}), 4u);
-  EXPECT_EQ(body_size({10, 12}), 5u);      // one run of 3
-  EXPECT_EQ(body_size({10, 13}), 6u);      // one run of 4
-  EXPECT_EQ(body_size({10, 14}), 6u);      // two runs
-  EXPECT_EQ(body_size({0, 4095}), 7u);     // the gap takes two bytes
+  EXPECT_EQ(body_size({10, 12}), 5u);   // one run of 3
+  EXPECT_EQ(body_size({10, 13}), 6u);   // one run of 4
+  EXPECT_EQ(body_size({10, 14}), 6u);   // two runs
+  EXPECT_EQ(body_size({0, 4095}), 7u);  // the gap takes two bytes
 }
 
 }  // namespace

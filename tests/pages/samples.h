@@ -33,7 +33,10 @@ inline pages::Tx sample_tx() {
   tx.requests = {{sample_origin(), bytes_of("ok")}, {{base::Incarnation(9), 1, 2}, {}}};
   tx.header.request_count = 2;
   tx.patches.push_back({1, pages::PatchKind::kRuns, bytes_of(std::string("\x18\x02hi\x05\x01x", 7))});
-  tx.patches.push_back({4, pages::PatchKind::kZeros, bytes_of(std::string("\x00\x03" "abc", 5))});
+  tx.patches.push_back({4, pages::PatchKind::kZeros,
+                        bytes_of(std::string("\x00\x03"
+                                             "abc",
+                                             5))});
   tx.patches.push_back({9, pages::PatchKind::kFull, base::Bytes(4096, std::byte{0x5a})});
   tx.header.patch_count = 3;
   return tx;
@@ -50,7 +53,9 @@ inline pages::TxPart sample_part() {
   return part;
 }
 
-inline pages::TxAbort sample_abort() { return {base::DatabaseId(2), sample_origin(), base::Term(5), base::LeaseId(77)}; }
+inline pages::TxAbort sample_abort() {
+  return {base::DatabaseId(2), sample_origin(), base::Term(5), base::LeaseId(77)};
+}
 
 inline pages::CreateDatabase sample_create() {
   pages::CreateDatabase create;
@@ -65,7 +70,9 @@ inline pages::CreateDatabase sample_create() {
 
 inline pages::DropDatabase sample_drop() { return {base::DatabaseId(2), "app.db", sample_origin()}; }
 
-inline bool same(const pages::Patch& a, const pages::Patch& b) { return a.page == b.page && a.kind == b.kind && a.body == b.body; }
+inline bool same(const pages::Patch& a, const pages::Patch& b) {
+  return a.page == b.page && a.kind == b.kind && a.body == b.body;
+}
 inline bool same(const std::vector<pages::Patch>& a, const std::vector<pages::Patch>& b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i)

@@ -1,4 +1,6 @@
 // Page hashes, digest and their file: torn slots, rotten blocks, growth and shrinking.
+#include "pages/sums.h"
+
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -6,7 +8,6 @@
 #include <filesystem>
 
 #include "base/posix_env.h"
-#include "pages/sums.h"
 #include "tests/pages/samples.h"
 
 namespace pages_test {

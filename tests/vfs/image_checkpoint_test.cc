@@ -14,12 +14,6 @@
 namespace image_test {
 namespace {
 
-#define ASSERT_OK(expression)                                                   \
-  do {                                                                          \
-    const auto assert_ok_ = (expression);                                       \
-    ASSERT_TRUE(assert_ok_.has_value()) << base::to_string(assert_ok_.error()); \
-  } while (false)
-
 std::function<void()> header_was_read;  // called once
 decltype(sqlite3_vfs::xOpen) unix_open = nullptr;
 decltype(sqlite3_io_methods::xUnfetch) unix_unfetch = nullptr;

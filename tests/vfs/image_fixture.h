@@ -51,9 +51,9 @@ class Plain {
   ~Plain();
   Plain(const Plain&) = delete;
   Plain& operator=(const Plain&) = delete;
-  int exec(const std::string& sql);   // SQLite's code
+  int exec(const std::string& sql);           // SQLite's code
   std::string value(const std::string& sql);  // first column of the first row, or "error: ..."
-  base::Bytes serialize();            // the whole database as this connection sees it
+  base::Bytes serialize();                    // the whole database as this connection sees it
   sqlite3* get() { return db_; }
 
  private:
@@ -122,7 +122,7 @@ class Node {
   base::Status publish(const pages::PublishJob& job);  // waits
   base::Result<base::LogId> sync_point();
   base::Status checkpoint();
-  void crash() { database_.reset(); }                  // without close()
+  void crash() { database_.reset(); }  // without close()
   void close(base::Micros deadline = INT64_MAX);
   vfs::Database& operator*() { return *database_; }
   vfs::Database* operator->() { return database_.get(); }

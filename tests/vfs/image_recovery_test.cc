@@ -534,7 +534,8 @@ TEST(AheadOfLog, PageThatIsAgainAsAtBase_DiffersAllTheSame) {
   Source source;
   source.keep_images();
   const pages::CreateDatabase create = source.create();
-  const auto before = source.transact("CREATE TABLE t(x); CREATE TABLE u(x); INSERT INTO t VALUES ('one'); INSERT INTO u VALUES (1)");
+  const auto before =
+      source.transact("CREATE TABLE t(x); CREATE TABLE u(x); INSERT INTO t VALUES ('one'); INSERT INTO u VALUES (1)");
   const auto kept = source.transact("UPDATE t SET x='two'");
   const auto lost = source.transact("UPDATE t SET x='one'; UPDATE u SET x=2");
   {

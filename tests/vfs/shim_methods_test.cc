@@ -129,7 +129,7 @@ TEST(ShimMethods, JournalModeOfAll_FromAPlainMain_LeavesTheManagedOneInWal) {
 
 // A commit of one frame as SQLite writes it, but of page 1 with other bytes.
 struct HandmadeCommit {
-  explicit HandmadeCommit(Db& db) : db(db) {
+  explicit HandmadeCommit(Db& on) : db(on) {
     EXPECT_EQ(db.exec("BEGIN IMMEDIATE"), SQLITE_OK);
     wal = file_of(db, SQLITE_FCNTL_JOURNAL_POINTER);
     sqlite3_file* const file = file_of(db, SQLITE_FCNTL_FILE_POINTER);

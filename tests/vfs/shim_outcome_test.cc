@@ -131,7 +131,8 @@ TEST_F(ShimOutcome, NothingIsRecoverableBeforeTheOutcome) {
   world_.gate().before_decision = [&] {
     const std::string copy = world_.work_dir() + "/copy.db";
     for (const char* suffix : {"", "-wal"})
-      std::filesystem::copy_file(world_.path("app.db") + suffix, copy + suffix, std::filesystem::copy_options::overwrite_existing);
+      std::filesystem::copy_file(world_.path("app.db") + suffix, copy + suffix,
+                                 std::filesystem::copy_options::overwrite_existing);
     Db after_a_crash(copy, SQLITE_OPEN_READWRITE, "unix");
     recovered = after_a_crash.rows("SELECT x FROM t");
   };

@@ -90,8 +90,9 @@ class CrashTest : public LogTest {
     if (aftermath == 1) env.power_cut(DiskEnv::Tear::kAllLost);
     if (aftermath == 2) env.power_cut(DiskEnv::Tear::kAllKept);
     if (aftermath >= 3) env.power_cut();
-    const std::string trace = "crash at operation " + std::to_string(crash) + " aftermath " + std::to_string(aftermath) + " seed " +
-                              std::to_string(seed) + " step " + std::to_string(done);
+    const std::string trace = "crash at operation " + std::to_string(crash) + " aftermath " +
+                              std::to_string(aftermath) + " seed " + std::to_string(seed) + " step " +
+                              std::to_string(done);
     auto opened = wal::Log::open(env, options_);
     EXPECT_TRUE(opened) << trace << opened.error().message;
     if (!opened) return operations;
@@ -99,9 +100,12 @@ class CrashTest : public LogTest {
     const std::string before = difference(script.states[done], *opened);
     const std::string after = difference(script.states[done + 1], *opened);
     const std::string hard = difference(script.hard_states_only[done], *opened);
-    EXPECT_TRUE(before.empty() || after.empty() || hard.empty()) << trace << ": " << before << " / " << after << " / " << hard;
+    EXPECT_TRUE(before.empty() || after.empty() || hard.empty())
+        << trace << ": " << before << " / " << after << " / " << hard;
     // And the log goes on from there, through a second crash that loses what is not synced.
-    const Model& held = before.empty() ? script.states[done] : after.empty() ? script.states[done + 1] : script.hard_states_only[done];
+    const Model& held = before.empty()  ? script.states[done]
+                        : after.empty() ? script.states[done + 1]
+                                        : script.hard_states_only[done];
     Model next = held;
     wal::Append more;
     more.hard_state = Bytes(3, std::byte{77});
@@ -159,7 +163,7 @@ class TearTest : public LogTest {
   struct Write {
     std::string path;
     std::uint64_t offset = 0;
-    Bytes before;   // what was there
+    Bytes before;  // what was there
     Bytes bytes;
   };
 
@@ -170,8 +174,9 @@ class TearTest : public LogTest {
     const auto before = env_.snapshot();
     env_.on_write = [&](const std::string& path, std::uint64_t offset, base::ByteView bytes) {
       const Bytes& old = before.at(path);
-      write = {path, offset, Bytes(old.begin() + static_cast<std::ptrdiff_t>(offset),
-                                   old.begin() + static_cast<std::ptrdiff_t>(offset + bytes.size())),
+      write = {path, offset,
+               Bytes(old.begin() + static_cast<std::ptrdiff_t>(offset),
+                     old.begin() + static_cast<std::ptrdiff_t>(offset + bytes.size())),
                base::copy_of(bytes)};
     };
     EXPECT_TRUE(log_->append_batch({what}));
@@ -180,7 +185,8 @@ class TearTest : public LogTest {
     return write;
   }
 
-  void expect_one_of(const std::map<std::string, Bytes>& disk, const std::vector<Model>& allowed, const std::string& trace) {
+  void expect_one_of(const std::map<std::string, Bytes>& disk, const std::vector<Model>& allowed,
+                     const std::string& trace) {
     env_.restore(disk);
     auto opened = wal::Log::open(env_, options_);
     ASSERT_TRUE(opened) << trace << opened.error().message;
@@ -235,7 +241,8 @@ TEST_F(TearTest, EverySectorOfABatch_OldOrGarbageOrZero_BatchCountsWholeOrNotAtA
           if (kind == 2) byte = std::byte{0};
         }
         expect_one_of(torn, {before, hard, after},
-                      "size " + std::to_string(size) + " sector " + std::to_string(sector) + " kind " + std::to_string(kind) + ": ");
+                      "size " + std::to_string(size) + " sector " + std::to_string(sector) + " kind " +
+                          std::to_string(kind) + ": ");
         if (HasFatalFailure()) return;
       }
     }
@@ -294,7 +301,8 @@ TEST_F(TearTest, StaleValidBatchAtTheTail_OfAnotherSaltPlaceOrPredecessor_IsNotT
   const auto good = wal::decode_batch_header(write.bytes);
   ASSERT_TRUE(good);
   for (int kind = 0; kind < 6; ++kind) {
-    wal::BatchBuilder::Frame frame{good->salt, good->sequence, base::Lsn(good->lsn.value), {LogId{Term(1), Index(1)}, LogId{}}};
+    wal::BatchBuilder::Frame frame{
+        good->salt, good->sequence, base::Lsn(good->lsn.value), {LogId{Term(1), Index(1)}, LogId{}}};
     std::uint32_t crc = good->crc;
     std::uint64_t offset = write.offset + wal::kBlockSize;
     base::Lsn lsn = good->lsn.next();
@@ -313,7 +321,8 @@ TEST_F(TearTest, StaleValidBatchAtTheTail_OfAnotherSaltPlaceOrPredecessor_IsNotT
     Bytes batch(wal::kBlockSize);
     builder.pack(frame, offset, lsn, wal::kFlagFirst, batch.size(), batch.data(), crc);
     auto stale = disk;
-    std::copy(batch.begin(), batch.end(), stale.at(write.path).begin() + static_cast<std::ptrdiff_t>(write.offset + wal::kBlockSize));
+    std::copy(batch.begin(), batch.end(),
+              stale.at(write.path).begin() + static_cast<std::ptrdiff_t>(write.offset + wal::kBlockSize));
     env_.restore(stale);
     auto opened = wal::Log::open(env_, options_);
     ASSERT_TRUE(opened);

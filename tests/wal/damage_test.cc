@@ -13,7 +13,7 @@ class DamageTest : public LogTest {
   struct Scene {
     std::map<std::string, Bytes> disk;
     Model final_model;
-    Model before_last;     // without the last append
+    Model before_last;  // without the last append
     std::string last_path;
     std::uint64_t last_offset = 0;
   };
@@ -59,7 +59,8 @@ class DamageTest : public LogTest {
   void rot(Bytes& file, std::size_t block, Rot how) {
     const std::size_t from = block * wal::kBlockSize;
     const std::size_t other = random_.below(file.size() / wal::kBlockSize) * wal::kBlockSize;
-    const Bytes copy(file.begin() + static_cast<std::ptrdiff_t>(other), file.begin() + static_cast<std::ptrdiff_t>(other + wal::kBlockSize));
+    const Bytes copy(file.begin() + static_cast<std::ptrdiff_t>(other),
+                     file.begin() + static_cast<std::ptrdiff_t>(other + wal::kBlockSize));
     if (how == Rot::kBit) file[from + random_.below(200)] ^= std::byte{16};
     for (std::size_t i = 0; i < wal::kBlockSize; ++i) {
       if (how == Rot::kZeros) file[from + i] = std::byte{0};
@@ -93,7 +94,8 @@ class DamageTest : public LogTest {
     append.group = which;
     for (const Entry& entry : want.entries) {
       const auto at = entry.id.index.value - have.floor.index.value - 1;
-      const bool agrees = entry.id.index <= have.floor.index || (at < have.entries.size() && have.entries[at].id == entry.id);
+      const bool agrees =
+          entry.id.index <= have.floor.index || (at < have.entries.size() && have.entries[at].id == entry.id);
       if (!agrees) append.entries.push_back(entry);
     }
     const Index last_held(have.floor.index.value + have.entries.size());
@@ -185,7 +187,8 @@ TEST_F(DamageTest, RotInAnyBlockOfASealedLog_IsReportedOrHarmlessAndHeals) {
       for (const Rot how : {Rot::kBit, Rot::kZeros, Rot::kNoise, Rot::kCopy}) {
         auto rotten = scene.disk;
         rot(rotten.at(path), block, how);
-        try_rot(scene, rotten, false, path + " block " + std::to_string(block) + " rot " + std::to_string(static_cast<int>(how)));
+        try_rot(scene, rotten, false,
+                path + " block " + std::to_string(block) + " rot " + std::to_string(static_cast<int>(how)));
         if (HasFailure()) return;
       }
     }
@@ -202,7 +205,8 @@ TEST_F(DamageTest, RotInAnyBlockOfALogThatWasNotSealed_OnlyTheLastBatchCanBeTake
       for (const Rot how : {Rot::kBit, Rot::kZeros, Rot::kNoise}) {
         auto rotten = scene.disk;
         rot(rotten.at(path), block, how);
-        try_rot(scene, rotten, in_last, path + " block " + std::to_string(block) + " rot " + std::to_string(static_cast<int>(how)));
+        try_rot(scene, rotten, in_last,
+                path + " block " + std::to_string(block) + " rot " + std::to_string(static_cast<int>(how)));
         if (HasFailure()) return;
       }
     }

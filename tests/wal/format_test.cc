@@ -1,7 +1,8 @@
 // Decoders of the log's bytes against hostile input: nothing is read past its end, a changed byte is noticed (R18).
+#include "wal/format.h"
+
 #include "tests/wal/model.h"
 #include "wal/batch.h"
-#include "wal/format.h"
 
 namespace wal_test {
 namespace {
@@ -80,7 +81,8 @@ TEST(Batch, AnyByteChangedOrCut_IsRefusedWhole) {
   Bytes batch(wal::kBlockSize);
   std::uint32_t crc = 0;
   const wal::BatchBuilder::Frame frame{77, 3, base::Lsn(16), {}};
-  ASSERT_EQ(builder.pack(frame, 8192, base::Lsn(17), wal::kFlagFirst, batch.size(), batch.data(), crc), wal::kBlockSize);
+  ASSERT_EQ(builder.pack(frame, 8192, base::Lsn(17), wal::kFlagFirst, batch.size(), batch.data(), crc),
+            wal::kBlockSize);
   const auto good = wal::decode_batch_header(batch);
   ASSERT_TRUE(good);
   ASSERT_EQ(wal::decode_records(*good, batch)->size(), 2u);
@@ -133,7 +135,8 @@ TEST(Decoders, RandomBytes_NeverCrash) {
 TEST(SegmentName, RoundTripAndStrangers_AreToldApart) {
   EXPECT_EQ(wal::segment_name(0xabc), "0000000000000abc.seg");
   EXPECT_EQ(wal::sequence_of("0000000000000abc.seg"), 0xabcu);
-  for (const char* name : {"", "1.seg", "0000000000000ABC.seg", "0000000000000abc.free", "0000000000000abcd.seg", "000000000000xabc.seg"}) {
+  for (const char* name : {"", "1.seg", "0000000000000ABC.seg", "0000000000000abc.free", "0000000000000abcd.seg",
+                           "000000000000xabc.seg"}) {
     EXPECT_FALSE(wal::sequence_of(name)) << name;
   }
 }

@@ -65,7 +65,8 @@ class GoldenTest : public LogTest {
   static Entry entry(std::uint64_t term, std::uint64_t index, EntryKind kind, std::size_t size) {
     Bytes bytes(size);
     // Rows of zeros are left out of the golden file: large entries are zeros but for their ends.
-    for (std::size_t i = 0; i < size; ++i) bytes[i] = size > 1000 && i > 16 && i + 16 < size ? std::byte{0} : static_cast<std::byte>(index + i / 16);
+    for (std::size_t i = 0; i < size; ++i)
+      bytes[i] = size > 1000 && i > 16 && i + 16 < size ? std::byte{0} : static_cast<std::byte>(index + i / 16);
     Entry made{{Term(term), Index(index)}, kind, nullptr};
     if (kind != EntryKind::kNoop) made.payload = base::share(std::move(bytes));
     return made;
@@ -76,7 +77,8 @@ class GoldenTest : public LogTest {
     open();
     wal::Append data;
     data.hard_state = Bytes(5, std::byte{0x11});
-    data.entries = {entry(1, 1, EntryKind::kNoop, 0), entry(1, 2, EntryKind::kConfig, 40), entry(1, 3, EntryKind::kData, 100)};
+    data.entries = {entry(1, 1, EntryKind::kNoop, 0), entry(1, 2, EntryKind::kConfig, 40),
+                    entry(1, 3, EntryKind::kData, 100)};
     wal::Append cache;
     cache.group = Group::kCache;
     cache.entries = {entry(1, 1, EntryKind::kNoop, 0)};

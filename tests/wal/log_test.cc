@@ -338,9 +338,10 @@ TEST_F(LogTest, Dump_OfAMixedLog_NamesEveryKindOfRecord) {
   ASSERT_TRUE(log_->seal());
   std::string text;
   ASSERT_TRUE(wal::dump(env_, "log", [&](const std::string& line) { text += line + "\n"; }));
-  for (const char* word : {"segment log/0000000000000001.seg", "entry group=1 id=1:1", "hard-state group=1 bytes=abababab", "echo",
-                           "truncate group=1 from=2", "first group=1", "middle group=1", "last group=1", "floor group=1 at=1:1",
-                           "reset group=2 at=1:5", "seal", "inside_append", "next_lsn="}) {
+  for (const char* word :
+       {"segment log/0000000000000001.seg", "entry group=1 id=1:1", "hard-state group=1 bytes=abababab", "echo",
+        "truncate group=1 from=2", "first group=1", "middle group=1", "last group=1", "floor group=1 at=1:1",
+        "reset group=2 at=1:5", "seal", "inside_append", "next_lsn="}) {
     EXPECT_NE(text.find(word), std::string::npos) << word << "\n" << text;
   }
   EXPECT_TRUE(wal::verify(env_, "log"));

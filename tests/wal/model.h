@@ -85,7 +85,9 @@ inline std::string difference(const Model& model, wal::Opened& opened) {
     const GroupModel& want = model.groups[slot_of(which)];
     const wal::Recovered& got = opened.groups[slot_of(which)];
     const std::string name = "group " + std::to_string(static_cast<int>(which)) + ": ";
-    if (got.floor != want.floor) return name + "floor " + std::to_string(got.floor.index.value) + ", not " + std::to_string(want.floor.index.value);
+    if (got.floor != want.floor)
+      return name + "floor " + std::to_string(got.floor.index.value) + ", not " +
+             std::to_string(want.floor.index.value);
     if (got.hard_state != want.hard_state) return name + "hard state differs";
     if (got.entries.size() != want.entries.size())
       return name + std::to_string(got.entries.size()) + " entries, not " + std::to_string(want.entries.size());
@@ -95,7 +97,8 @@ inline std::string difference(const Model& model, wal::Opened& opened) {
       if (entry.id != want.entries[i].id) return at + "wrong id";
       if (entry.kind != want.entries[i].kind) return at + "wrong kind";
       if (got.sizes[i] != want.entries[i].size()) return at + "wrong size";
-      if ((entry.payload != nullptr) != (entry.kind == EntryKind::kConfig)) return at + "payload given for the wrong kind";
+      if ((entry.payload != nullptr) != (entry.kind == EntryKind::kConfig))
+        return at + "payload given for the wrong kind";
     }
     for (std::size_t i = 0; i < want.entries.size();) {
       auto read = opened.log->read(which, want.entries[i].id.index, Index(UINT64_MAX), 100000);
