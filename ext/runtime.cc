@@ -222,6 +222,7 @@ void stop_all_nodes() {
     const base::MutexLock lock(all.mutex);
     nodes.swap(all.nodes);
   }
+  vfs::forget_host_log();
   const base::Micros end = base::posix_env().now() + kExitStopMax;
   const auto progress = std::make_shared<Progress>();
   {

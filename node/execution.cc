@@ -155,6 +155,10 @@ void Execution::take(Forward request, Reply reply) {
   }
   if (!forget_below(request.origin, request.lowest_pending)) return;
   taken_[request.origin] = {false, {}, std::move(reply), 0};
+  if (ending_) {
+    refuse(request.origin, *ending_);
+    return;
+  }
   if (const auto may = hooks_.may_take(); !may) {
     refuse(request.origin, may.error());
     return;
@@ -253,7 +257,7 @@ void Execution::pump(DatabaseId db) {
   Lane& lane = it->second;
   const Ledger::Database* database = hooks_.ledger().find(db);
   if (database == nullptr) return;
-  if (const auto why = hooks_.stopped(db)) {
+  if (const auto why = ending_ ? ending_ : hooks_.stopped(db)) {
     refuse_queue(lane, *why);
     return;
   }
@@ -288,7 +292,27 @@ void Execution::pump(DatabaseId db) {
                      });
 }
 
+void Execution::wind_down(Error why, base::Task idle) {
+  ending_ = std::move(why);
+  idle_ = std::move(idle);
+  for (auto& [db, lane] : lanes_) refuse_queue(lane, *ending_);
+  for (auto& [name, creation] : std::exchange(creating_, {}))
+    for (const Queued& queued : creation.waiting) refuse(queued.request.origin, *ending_);
+  check_idle();
+}
+
+void Execution::check_idle() {
+  for (const auto& [db, lane] : lanes_)
+    if (lane.running) return;
+  if (idle_) std::exchange(idle_, nullptr)();
+}
+
 void Execution::finished(DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result) {
+  settle(db, term, std::move(batch), std::move(result));
+  check_idle();
+}
+
+void Execution::settle(DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result) {
   const auto it = lanes_.find(db);
   CHECK(it != lanes_.end());
   it->second.running = false;
@@ -334,11 +358,11 @@ void Execution::pump_after_pause(DatabaseId db) {
     const auto it = lanes_.find(db);
     CHECK(it != lanes_.end());
     it->second.running = false;
-    if (hooks_.ledger().find(db) == nullptr) {
+    if (hooks_.ledger().find(db) == nullptr)
       erase(it);  // dropped() has emptied it
-      return;
-    }
-    pump(db);
+    else
+      pump(db);
+    check_idle();
   });
 }
 

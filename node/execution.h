@@ -46,6 +46,8 @@ class Execution {
   void progressed();
   void dropped(base::DatabaseId db);
   void tick();
+  // Takes nothing more: what waits, and what comes, is refused with `why`. `idle` is called once no batch runs any more, perhaps at once.
+  void wind_down(base::Error why, base::Task idle);
   [[nodiscard]] bool active() const { return static_cast<bool>(term_); }
   // Bytes of the larger answers that are kept for repeats; at most kAnswerBytesMax.
   [[nodiscard]] std::size_t kept_bytes() const { return kept_bytes_; }
@@ -92,6 +94,8 @@ class Execution {
   void expire(std::deque<Queued>& queue, const base::Error& why);
   void refuse_queue(Lane& lane, const base::Error& why);
   void erase(std::map<base::DatabaseId, Lane>::iterator lane);
+  void check_idle();
+  void settle(base::DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result);
   void finished(base::DatabaseId db, base::Term term, std::vector<Queued> batch, BatchResult result);
   void unchanged(base::DatabaseId db, std::vector<Queued> batch, BatchResult result);
   void settle_unchanged();
@@ -117,6 +121,8 @@ class Execution {
   std::map<base::DatabaseId, Lane> lanes_;
   std::map<std::string, Creation> creating_;  // by name
   std::vector<UnchangedBatch> unchanged_;
+  std::optional<base::Error> ending_;  // why nothing is taken any more
+  base::Task idle_;
 };
 
 }  // namespace node

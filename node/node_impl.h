@@ -163,6 +163,7 @@ class NodeImpl final : public Node {
   void break_off(const std::string& lane, const std::string& what);
   void halt(const std::string& state, const base::Error& why);
   void fail_waiters(const base::Error& why);
+  void stop_serving();
   void finish_stop();
   void write_meta(std::function<void()> done);
   [[nodiscard]] bool embedded() const { return config_.embedded(); }

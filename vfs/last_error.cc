@@ -1,6 +1,8 @@
 // The last error of each thread, and the host's log (vfs/last_error.h).
 #include "vfs/last_error.h"
 
+#include <atomic>
+
 #include "base/sqlite.h"
 #include "vfs/shim.h"
 #include "vfs/shim_connection.h"
@@ -13,6 +15,7 @@ struct Kept {
   base::Error error;
 };
 thread_local Kept kept;
+std::atomic<bool> host_log_gone{false};
 
 }  // namespace
 
@@ -24,10 +27,12 @@ void set_last_error(const base::Error& error) {
 }
 void clear_last_error() { kept = {}; }
 
+void forget_host_log() { host_log_gone.store(true); }
+
 int report(ShimConnection* connection, const base::Error& error, int code) {
   set_last_error(error);
   if (connection != nullptr) connection->remember(error);
-  sqlite3_log(code, "%s", base::to_string(error).c_str());
+  if (!host_log_gone.load()) sqlite3_log(code, "%s", base::to_string(error).c_str());
   return code;
 }
 

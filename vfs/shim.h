@@ -51,6 +51,8 @@ base::Error last_error();
 bool has_last_error();
 void set_last_error(const base::Error& error);
 void clear_last_error();
+// The process ends: the host's log callback may use what is gone by now. No error is told to it any more.
+void forget_host_log();
 // The last error on a managed connection, by any thread; empty message: none.
 base::Error last_error_of(void* db);
 
