@@ -222,10 +222,10 @@ void Bootstrap::start_lifting() {
       exists = true;
       continue;
     }
-    const auto holds = [&peer](const auto& each) { return each.second.member.incarnation == peer.promise.holder; };
-    const bool gone =
-        peer.promise.holder != options_.self.incarnation && std::none_of(peers_.begin(), peers_.end(), holds);
-    if (gone && peer.promise > found_) round.asked[id] = peer.member;
+    const Ballot& promise = peer.promise;
+    const auto holds = [&promise](const auto& each) { return each.second.member.incarnation == promise.holder; };
+    const bool gone = promise.holder != options_.self.incarnation && std::none_of(peers_.begin(), peers_.end(), holds);
+    if (gone && promise > found_) round.asked[id] = peer.member;
   }
   if (exists && !round.asked.empty()) begin(std::move(round));
 }

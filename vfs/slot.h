@@ -19,15 +19,12 @@ class Slot {
   explicit Slot(std::function<void(T)> late = {}) : late_(std::move(late)) {}
 
   void set(T value) {
-    bool late = false;
-    {
-      base::MutexLock lock(mutex_);
-      late = left_;
-      if (!late) value_.emplace(std::move(value));
+    if (!keep(value)) {
+      if (late_) late_(std::move(value));
+      return;
     }
     // With the mutex free: who wakes needs it. The caller's share of this slot keeps it alive.
-    if (!late) return answered_.notify_one();
-    if (late_) late_(std::move(value));
+    answered_.notify_one();
   }
   // The answer, if it is there already.
   std::optional<T> poll() {
@@ -50,6 +47,12 @@ class Slot {
   }
 
  private:
+  // False: the waiter has left.
+  bool keep(T& value) {
+    base::MutexLock lock(mutex_);
+    if (!left_) value_.emplace(std::move(value));
+    return !left_;
+  }
   static base::Micros steady_now() {
     return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
         .count();

@@ -70,7 +70,7 @@ def out_of_memory(workspace, fault, lane, leads):
 
 
 def out_of_memory_on_the_loop(workspace):
-    out_of_memory(workspace, "driver.take:oom:60", "hql-loop", leads=False)
+    out_of_memory(workspace, "driver.take:oom:200", "hql-loop", leads=False)  # after the database has come
 
 
 def out_of_memory_on_the_log(workspace):
