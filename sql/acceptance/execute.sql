@@ -37,3 +37,4 @@ BEGIN;
 INSERT INTO attached.t(name) VALUES ('open');
 SELECT hql_execute_opts('{"db":"app.db"}', 'DELETE FROM t');
 ROLLBACK;
+SELECT hql_execute('SELECT fts3_tokenizer(''code'', x''4141414141414141'')');
