@@ -235,15 +235,16 @@ void Execution::create_again() {
 }
 
 // Refuses what nobody waits for any more. The deadlines are in no order.
-void Execution::expire(std::deque<Queued>& queue, const Error& why) {
+bool Execution::expire(std::deque<Queued>& queue, const Error& why) {
   const base::Micros now = hooks_.now();
   const auto waits = [now](const Queued& queued) { return queued.deadline > now; };
-  if (std::all_of(queue.begin(), queue.end(), waits)) return;
+  if (std::all_of(queue.begin(), queue.end(), waits)) return false;
   std::vector<Origin> late;
   for (const Queued& queued : queue)
     if (!waits(queued)) late.push_back(queued.request.origin);
   queue.erase(std::stable_partition(queue.begin(), queue.end(), waits), queue.end());
   for (const Origin& origin : late) refuse(origin, why);
+  return true;
 }
 
 void Execution::erase(std::map<DatabaseId, Lane>::iterator lane) {
@@ -442,7 +443,7 @@ void Execution::tick() {
   }
   create_again();
   for (auto& [db, lane] : lanes_) {
-    expire(lane.queue, not_run_in_time());
+    if (!expire(lane.queue, not_run_in_time())) continue;
     lane.queued_bytes = 0;
     for (const Queued& queued : lane.queue) lane.queued_bytes += queued.request.body.size();
   }

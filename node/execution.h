@@ -91,7 +91,7 @@ class Execution {
   void pump_after_pause(base::DatabaseId db);
   void ask_create(const std::string& name);
   void create_again();
-  void expire(std::deque<Queued>& queue, const base::Error& why);
+  bool expire(std::deque<Queued>& queue, const base::Error& why);  // whether there was any
   void refuse_queue(Lane& lane, const base::Error& why);
   void erase(std::map<base::DatabaseId, Lane>::iterator lane);
   void check_idle();

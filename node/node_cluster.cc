@@ -278,7 +278,7 @@ void NodeImpl::write_first(const base::Entry& entry, const raft::HardState& hard
         restored.hard = hard;
         restored.entries.push_back(entry);
         restored.sizes.push_back(entry.payload->size());
-        limit_votes(restored);
+        limit_votes(data_dir_.opened, restored);
         configurations_.clear();
         if (auto configuration = raft::decode_configuration(*entry.payload))
           configurations_.emplace_back(Index{1}, std::move(*configuration));
@@ -292,20 +292,13 @@ void NodeImpl::write_first(const base::Entry& entry, const raft::HardState& hard
       });
 }
 
-// R12, for a core whose log begins anew: what damage has taken counts for its votes.
-void NodeImpl::limit_votes(raft::Restored& restored) const {
-  if (!data_dir_.opened.damage) return;
-  restored.may_vote = false;
-  restored.vote_floor = data_dir_.opened.damage->last_known[0];
-}
-
 // An empty log that follows the cluster: its leader makes this node a learner, then a voter.
 void NodeImpl::join() {
   raft::Restored restored;
   if (const base::Bytes& known = data_dir_.opened.groups[0].hard_state; !known.empty())
     if (const auto decoded = raft::decode_hard_state(known)) restored.hard = *decoded;
   restored.hard.commit = {};
-  limit_votes(restored);
+  limit_votes(data_dir_.opened, restored);
   make_core(std::move(restored));
   events_.add("bootstrap", "joining cluster " + base::hex16(cluster_id(bootstrap_->joining())));
   driver_->pump();

@@ -207,7 +207,6 @@ class NodeImpl final : public Node {
   void run_bootstrap();
   void take_first(const Bootstrap::Actions::First& first);
   void write_first(const base::Entry& entry, const raft::HardState& hard);
-  void limit_votes(raft::Restored& restored) const;
   void join();
   void check_joined();
   void check_members();

@@ -131,6 +131,12 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
 
 }  // namespace
 
+void limit_votes(const wal::Opened& opened, raft::Restored& restored) {
+  if (!opened.damage) return;
+  restored.may_vote = false;
+  restored.vote_floor = opened.damage->last_known[0];
+}
+
 Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& recorded, pages::ImageFactory& images,
                                    const AheadRule& ahead) {
   if (!makes_again(opened.groups[0], recorded, images)) return recover_from(opened, recorded, images, ahead);
@@ -181,9 +187,8 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
     return base::make_error(Code::kCorrupt, "the catalogue in the meta file is of entry " +
                                                 std::to_string(meta.catalogue.at.index.value) +
                                                 ", which is not in the log");
+  limit_votes(opened, restored);
   if (opened.damage) {
-    restored.may_vote = false;
-    restored.vote_floor = opened.damage->last_known[0];
     // What the log holds may be what a truncation had removed that is lost with the damage: a hint from behind it says nothing of these
     // entries. The leader tells the commit again.
     restored.hard.commit = {};

@@ -32,6 +32,9 @@ struct RecoveredNode {
   std::vector<std::string> warnings;  // databases that were ahead of the log, and what was done with them
 };
 
+// R12: what damage has taken from the log counts for the votes of the core that goes on, or begins, with what is left.
+void limit_votes(const wal::Opened& opened, raft::Restored& restored);
+
 // Errors: kCorrupt, kIo of the log. A database that cannot be opened is in the result with its error; the node starts without it.
 // A database that is ahead of the log is treated by `ahead`; adopting appends to the log.
 base::Result<RecoveredNode> recover_node(wal::Opened& opened, const Meta& meta, pages::ImageFactory& images,

@@ -42,15 +42,21 @@ class SmallDisk:
         subprocess.run(["umount", "-l", self.path], check=True)
 
 
+def start_on(disk, host):
+    """An embedded node on the small disk, with a connection "app" and an empty table t; its data directory."""
+    data = os.path.join(disk.path, "data")
+    host.ask("SELECT hql_start(?)", json.dumps({"data_dir": data, "wal_size": "256KiB"}))
+    host.open("app", "file:app.db?vfs=hiqlite&timeout_ms=2000")
+    host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", on="app")
+    return data
+
+
 def embedded_node(workspace):
     disk = SmallDisk(os.path.join(workspace.path, "disk"))
     host = None
     try:
         host = Python(workspace.path, errors=os.path.join(workspace.path, "host.err"))
-        data = os.path.join(disk.path, "data")
-        host.ask("SELECT hql_start(?)", json.dumps({"data_dir": data, "wal_size": "256KiB"}))
-        host.open("app", "file:app.db?vfs=hiqlite&timeout_ms=2000")
-        host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", on="app")
+        data = start_on(disk, host)
         kept, unknown, seen, number = [], [], [], 0
         host.ask("CREATE TABLE small(id INTEGER PRIMARY KEY)", on="app")
         one_frame = ("app", "INSERT INTO small VALUES (?)")  # the commit frame is the first that has no room
@@ -103,10 +109,7 @@ def idle_while_full(workspace):
     host = None
     try:
         host = Python(workspace.path, errors=os.path.join(workspace.path, "host.err"))
-        data = os.path.join(disk.path, "data")
-        host.ask("SELECT hql_start(?)", json.dumps({"data_dir": data, "wal_size": "256KiB"}))
-        host.open("app", "file:app.db?vfs=hiqlite&timeout_ms=2000")
-        host.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, v)", on="app")
+        start_on(disk, host)
         host.ask("INSERT INTO t VALUES (1, 0), (2, zeroblob(600000))", on="app")
         host.ask("PRAGMA wal_checkpoint", on="app")  # the -wal is long by now, and written from its beginning again: only the log needs room
 

@@ -271,17 +271,36 @@ TEST(Bootstrap, OneMissing_ForcedFormsWithoutIt) {
   EXPECT_TRUE(world.one_cluster());
 }
 
+// What node 1 has sent arrives at `peer`, and what it promises is on its disk and on the wire.
+void ask(World& world, int peer) {
+  while (world.deliver(id(1), id(peer))) {
+  }
+  world.finish_disk(id(peer));
+}
+
+// Node 1 begins a round, and all promises are on the wire.
+void ask_all(World& world, const std::vector<int>& peers) {
+  world.tick(id(1));
+  world.finish_disk(id(1));
+  for (const int peer : peers) ask(world, peer);
+}
+
+// Node 1 begins a round, and has the promises of all, one after the other.
+void promise_all(World& world, const std::vector<int>& peers) {
+  world.tick(id(1));
+  world.finish_disk(id(1));
+  for (const int peer : peers) {
+    ask(world, peer);
+    while (world.deliver(id(peer), id(1))) {
+    }
+  }
+}
+
 // The bootstrapper is wiped when everybody has promised and nobody holds the first entry.
 TEST(Bootstrap, BootstrapperWipedAfterPromises_NewRoundHasAHigherBallot) {
   World world(3);
   world.connect_all();
-  world.tick(id(1));
-  world.finish_disk(id(1));
-  for (const int peer : {2, 3}) {
-    while (world.deliver(id(1), id(peer))) {
-    }
-    world.finish_disk(id(peer));
-  }
+  ask_all(world, {2, 3});
   EXPECT_EQ(world.core(2).promise().number, 1u);
   world.wipe(id(1));
   world.connect_all();
@@ -294,15 +313,7 @@ TEST(Bootstrap, BootstrapperWipedAfterPromises_NewRoundHasAHigherBallot) {
 TEST(Bootstrap, BootstrapperWipedWhenOneHolds_JoinsTheOldCluster) {
   World world(3);
   world.connect_all();
-  world.tick(id(1));
-  world.finish_disk(id(1));
-  for (const int peer : {2, 3}) {
-    while (world.deliver(id(1), id(peer))) {
-    }
-    world.finish_disk(id(peer));
-    while (world.deliver(id(peer), id(1))) {
-    }
-  }
+  promise_all(world, {2, 3});
   world.finish_disk(id(1));
   ASSERT_TRUE(world.core(1).belongs());
   while (world.deliver(id(1), id(2))) {
@@ -326,15 +337,7 @@ TEST(Bootstrap, BootstrapperWipedWhenOneHolds_JoinsTheOldCluster) {
 TEST(Bootstrap, PromiseSwitchedToNewIncarnation_AdmitsTheOlderCluster) {
   World world(3);
   world.connect_all();
-  world.tick(id(1));
-  world.finish_disk(id(1));
-  for (const int peer : {2, 3}) {
-    while (world.deliver(id(1), id(peer))) {
-    }
-    world.finish_disk(id(peer));
-    while (world.deliver(id(peer), id(1))) {
-    }
-  }
+  promise_all(world, {2, 3});
   world.finish_disk(id(1));
   while (world.deliver(id(1), id(2))) {
   }
@@ -354,19 +357,6 @@ TEST(Bootstrap, PromiseSwitchedToNewIncarnation_AdmitsTheOlderCluster) {
   world.settle();
   EXPECT_TRUE(world.one_cluster());
   EXPECT_EQ(world.core(3).cluster().number, 1u);
-}
-
-// Node 1 asks everybody for a promise, and `peers` give theirs; nothing more is on the way from them.
-void promise_all(World& world, const std::vector<int>& peers) {
-  world.tick(id(1));
-  world.finish_disk(id(1));
-  for (const int peer : peers) {
-    while (world.deliver(id(1), id(peer))) {
-    }
-    world.finish_disk(id(peer));
-    while (world.deliver(id(peer), id(1))) {
-    }
-  }
 }
 
 // A member of the first configuration, whose word the bootstrapper has, holds no entry yet when the others and then the bootstrapper are
@@ -401,13 +391,7 @@ TEST(Bootstrap, VoterWithoutTheEntry_BelongsToNothing) {
 TEST(Bootstrap, BothPromisersWipedBeforeTheFirstEntry_ANewRoundFormsTheCluster) {
   World world(3);
   world.connect_all();
-  world.tick(id(1));
-  world.finish_disk(id(1));
-  for (const int peer : {2, 3}) {
-    while (world.deliver(id(1), id(peer))) {
-    }
-    world.finish_disk(id(peer));
-  }
+  ask_all(world, {2, 3});
   const Ballot old = world.core(1).promise();
   ASSERT_EQ(world.core(2).promise(), old);
   ASSERT_EQ(world.core(3).promise(), old);

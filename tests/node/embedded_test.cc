@@ -166,6 +166,15 @@ TEST(Embedded, FailedSync_PoisonsTheNodeAndNothingIsAcknowledged) {
   EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
 }
 
+void expect_goes_on_with_space(Cluster& cluster) {
+  cluster.disk(kOne).set_capacity(UINT64_MAX);
+  ASSERT_TRUE(cluster.run_until([&] { return cluster.healthy(kOne); }, 10 * kSecond)) << cluster.dump();
+  const auto op = cluster.write(kOne, 5 * kSecond);
+  settle(cluster);
+  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
+  EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
+}
+
 TEST(Embedded, DiskFull_RefusesWritesUntilSpaceReturns) {
   Cluster cluster({.seed = 8, .nodes = 1, .wal_size = 64 << 10});
   make_healthy(cluster);
@@ -179,12 +188,7 @@ TEST(Embedded, DiskFull_RefusesWritesUntilSpaceReturns) {
   }
   EXPECT_GT(cluster.count(OpState::kRefused) + cluster.count(OpState::kUnknown), 0u);
   EXPECT_NE(cluster.node(kOne)->status().state, "poisoned") << cluster.dump();
-  cluster.disk(kOne).set_capacity(UINT64_MAX);
-  ASSERT_TRUE(cluster.run_until([&] { return cluster.healthy(kOne); }, 10 * kSecond)) << cluster.dump();
-  const auto op = cluster.write(kOne, 5 * kSecond);
-  settle(cluster);
-  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
-  EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
+  expect_goes_on_with_space(cluster);
 }
 
 // Nobody writes while the disk is full: the log asks for space by itself.
@@ -203,12 +207,7 @@ TEST(Embedded, DiskFullAndIdle_WritesGoOnWhenSpaceReturns) {
   ASSERT_EQ(cluster.node(kOne)->status().state, "disk_full") << cluster.dump();
   cluster.run_for(30 * kSecond);
   ASSERT_EQ(cluster.node(kOne)->status().state, "disk_full") << cluster.dump();
-  cluster.disk(kOne).set_capacity(UINT64_MAX);
-  ASSERT_TRUE(cluster.run_until([&] { return cluster.healthy(kOne); }, 10 * kSecond)) << cluster.dump();
-  const auto op = cluster.write(kOne, 5 * kSecond);
-  settle(cluster);
-  EXPECT_EQ(cluster.op(op), OpState::kAcked) << cluster.dump();
-  EXPECT_EQ(cluster.check_content(), "") << cluster.dump();
+  expect_goes_on_with_space(cluster);
 }
 
 base::Index compact(Cluster& cluster, std::uint64_t keep) {
