@@ -31,6 +31,7 @@ const std::vector<FaultPointInfo>& table() {
       {"wal.sync", "the log is synced"},
       {"wal.recycle", "a log segment below the floors is recycled"},
       {"wal.prepare", "a slice of a ready log segment is zero-filled"},
+      {"image.wal_room", "the place of a commit frame in a database's -wal is made sure of"},
       {"image.wal_write", "frames of a published transaction are written to a database's -wal"},
       {"image.wal_sync", "a database's -wal is synced"},
       {"image.db_sync", "a database's own file is synced, at the end of a backfill"},

@@ -96,6 +96,10 @@ class Database : public pages::DatabaseImage {
   // A new WAL header is about to be written with these salts, its bytes 16..19 and 20..23 as big-endian numbers (walRestartHdr): they are
   // recorded in .sums before the first frame (section 7).
   virtual base::Status wal_restarted(std::uint32_t salt1, std::uint32_t salt2) = 0;
+  // WRITER held: the -wal reaches to the byte offset `end` at least, so that what is written before it needs no more space. kFull, kIo.
+  virtual base::Status reserve_wal(std::uint64_t end) = 0;
+  // WRITER held: the -wal was cut.
+  virtual void wal_truncated() = 0;
 };
 
 // A connection as its Database sees it (the shim derives from it).

@@ -20,6 +20,7 @@
 #include "vfs/internal.h"
 #include "vfs/keeper.h"
 #include "vfs/wal_index.h"
+#include "vfs/wal_room.h"
 #include "vfs/wal_writer.h"
 
 namespace vfs {
@@ -61,6 +62,8 @@ class DatabaseImpl final : public Database, private InternalHooks {
   void commit_allowed(Connection& connection, base::LogId id, std::uint64_t digest_after, pages::PageNo size_after,
                       ChangedPages changed) override;
   base::Status wal_restarted(std::uint32_t salt1, std::uint32_t salt2) override;
+  base::Status reserve_wal(std::uint64_t end) override { return wal_room_.reserve(wal_fd_, end); }
+  void wal_truncated() override { wal_room_.forget(); }
 
  private:
   enum class Backfill : std::uint8_t { kNothing, kSome, kUnknown };
@@ -156,6 +159,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
   InternalConnection connection_;
   std::unique_ptr<WalIndex> index_;  // the pages in it: whoever holds WRITER
   int wal_fd_ = -1;
+  WalRoom wal_room_;            // whoever holds WRITER
   bool started_ = false;        // false: start-up, where the internal connection may take WRITER freely
   base::Status keeper_status_;  // of the keeper's acquire() inside the internal connection's first read
 

@@ -164,18 +164,14 @@ base::Status before_proposal(ShimConnection& connection) {
   return map_index_of(connection, connection.capture.held_frame());
 }
 
-// The disk may be full by now: where the commit frame is the first in its place, its page goes there already, behind a header of zeros, which
-// ends the WAL for everybody (walDecodeFrame).
-base::Status make_room(ShimConnection& connection, sqlite3_file* wal, base::ByteView page) {
-  const std::int64_t offset = frame_offset(connection.capture.held_frame(), connection.page_size);
-  sqlite3_int64 size = 0;
-  int rc = wal->pMethods->xFileSize(wal, &size);
-  if (rc == SQLITE_OK && size >= offset + kFrameHeaderSize + connection.page_size) return base::ok();
-  if (rc == SQLITE_OK) rc = write_frame(wal, FrameHeader{}, page, offset);
-  if (rc == SQLITE_OK) return base::ok();
-  return base::make_error((rc & 0xff) == SQLITE_FULL ? base::Code::kFull : base::Code::kIo,
-                          "database " + connection.name + ": its WAL " + connection.path +
-                              "-wal cannot grow (SQLite code " + std::to_string(rc) + "); nothing was written");
+// The disk may be full by now: the commit frame's place is there before the proposal.
+base::Status make_room(const ShimConnection& connection) {
+  const std::int64_t end = frame_offset(connection.capture.held_frame() + 1, connection.page_size);
+  const base::Status made = connection.database->reserve_wal(static_cast<std::uint64_t>(end));
+  if (made) return base::ok();
+  return base::make_error(made.error().code, "database " + connection.name + ": its WAL " + connection.path +
+                                                 "-wal cannot grow (" + made.error().message +
+                                                 "); nothing was written");
 }
 
 Outcome propose(ShimConnection& connection, pages::Tx tx) {
@@ -209,7 +205,7 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
   Capture& capture = connection.capture;
   if (connection.doomed()) return refuse_doomed(connection);
   if (auto ready = before_proposal(connection); !ready) return refuse(connection, ready.error());
-  if (auto room = make_room(connection, wal, page); !room) return refuse(connection, room.error());
+  if (auto room = make_room(connection); !room) return refuse(connection, room.error());
   auto prepared = make_transaction(connection, wal, page);
   if (!prepared) return refuse(connection, prepared.error());
   // Since its digest is known it is doomed no more (Database::doom_overdue_writer): the last look.

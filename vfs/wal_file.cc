@@ -124,6 +124,7 @@ int x_truncate(sqlite3_file* file, sqlite3_int64 size) noexcept {
     if (connection.writer != WriterHold::kLeased || committed == 0) return SQLITE_BUSY;
     if (size < frame_offset(committed + 1, connection.page_size)) return SQLITE_BUSY;
     sqlite3_file* const lower = lower_of(file);
+    connection.database->wal_truncated();
     return lower->pMethods->xTruncate(lower, size);
   });
 }

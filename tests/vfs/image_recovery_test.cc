@@ -438,7 +438,7 @@ TEST(Faults, FullDisk_PublishFailsAndSucceedsLater) {
   Node node(dir.path());
   ASSERT_OK(node.create(create));
   ASSERT_OK(node.publish(jobs[0]));
-  for (const char* fault : {"image.wal_write:enospc:1", "image.publish:enospc:1"}) {
+  for (const char* fault : {"image.wal_room:enospc:1", "image.wal_write:enospc:1", "image.publish:enospc:1"}) {
     const std::size_t next = static_cast<std::size_t>(node->status().applied.index.value) - 1;
     const base::Bytes before = seen(node.path());
     ASSERT_OK(base::arm_faults(fault));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -137,14 +138,19 @@ struct HandmadeCommit {
   }
   ~HandmadeCommit() { EXPECT_EQ(db.exec("ROLLBACK"), SQLITE_OK); }
   int commit() {
-    sqlite3_int64 size = 0;
-    EXPECT_EQ(wal->pMethods->xFileSize(wal, &size), SQLITE_OK);
+    const sqlite3_int64 place = next_frame_offset();
     vfs::FrameHeader header{};
     base::store_be32(header.data(), 1);
     base::store_be32(&header[4], static_cast<std::uint32_t>(std::stoul(db.rows("PRAGMA page_count"))));
     EXPECT_EQ(wal->pMethods->xRead(wal, &header[8], 8, 16), SQLITE_OK);  // the salts
-    EXPECT_EQ(wal->pMethods->xWrite(wal, header.data(), static_cast<int>(header.size()), size), SQLITE_OK) << "held";
-    return wal->pMethods->xWrite(wal, page, sizeof page, size + vfs::kFrameHeaderSize);
+    EXPECT_EQ(wal->pMethods->xWrite(wal, header.data(), static_cast<int>(header.size()), place), SQLITE_OK) << "held";
+    return wal->pMethods->xWrite(wal, page, sizeof page, place + vfs::kFrameHeaderSize);
+  }
+  // Behind the last frame that the wal-index counts (WalIndexHdr.mxFrame); the file may be longer.
+  [[nodiscard]] sqlite3_int64 next_frame_offset() const {
+    std::uint32_t last = 0;
+    std::memcpy(&last, bytes_of(std::string(sqlite3_db_filename(db.get(), "main")) + "-shm").data() + 16, sizeof last);
+    return static_cast<sqlite3_int64>(vfs::frame_offset(last + 1, kPageSize));
   }
   Db& db;
   sqlite3_file* wal = nullptr;
