@@ -1,4 +1,5 @@
-// A database that holds more than the log of its own node: after a power cut, with log_sync = "interval_<ms>" (DESIGN section 7). Pure.
+// A database that holds more than the log of its own node: after a power cut, with log_sync = "interval_<ms>" (DESIGN section 7), or when
+// the log was damaged where the node was killed (R12). Pure.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 namespace node {
 
 enum class AheadPolicy : std::uint8_t {
-  kImpossible,  // log_sync = "immediate": what the log does not know was written by somebody else
-  kRebuild,     // members of a cluster: the database is made again from the log, whose end comes from the leader
+  kImpossible,  // log_sync = "immediate", and the log is whole: what the log does not know was written by somebody else
+  kRebuild,     // members of a cluster: the database is made again from the log, of which the leader has what is lost
   kAdopt,       // alone: nobody knows better than the file
 };
 

@@ -170,14 +170,14 @@ Status NodeImpl::attach(pages::ImageFactory& images, ExecutorFactory& executors,
   execution_ = std::make_unique<Execution>(executors, std::move(execution));
 
   AheadRule ahead;
-  if (config_.sync_interval() > 0) {
+  if (config_.sync_interval() > 0 || data_dir_.opened.damage) {
     ahead.policy = embedded() ? AheadPolicy::kAdopt : AheadPolicy::kRebuild;
     ahead.origin = {self_.incarnation, meta_.boot, 0};  // sequences of this boot begin at 1
     ahead.aside_suffix = ".set-aside-" + base::hex16(parts_.env->random());
   }
   HQL_ASSIGN(recovered, recover_node(data_dir_.opened, meta_, images, ahead));
   for (const std::string& warning : recovered.warnings) {
-    last_error_ = warning;
+    if (last_error_.empty()) last_error_ = warning;  // else it is the damage, and stays until that is healed
     events_.add("ahead_of_log", warning);
     base::log_warn("node: " + warning);
   }

@@ -234,7 +234,8 @@ Result<RecoveredNode> recover_from(wal::Opened& opened, const Meta& meta, pages:
           if (ahead.policy == AheadPolicy::kAdopt)
             return adopt(*opened.log, out, scanner.ledger(), id, content, ahead.origin);
           is_ahead = true;
-          return base::make_error(Code::kForeignWrite, "it holds transactions that the log has lost in a power cut");
+          return base::make_error(Code::kForeignWrite, std::string("it holds transactions that the log has lost ") +
+                                                           (opened.damage ? "to damage" : "in a power cut"));
         };
       auto image = beyond ? beyond_log(seen.base.index, last)
                           : images.open(seen.database.name, id, seen.database.page_size, seen.candidates, may_be_ahead);

@@ -76,11 +76,21 @@ def damaged(server, which):
 
 
 def middle_of_the_log(workspace):
+    lost_in_the_middle(workspace, Server.stop)
+
+
+def middle_of_the_log_of_a_killed_node(workspace):
+    """Its database holds in its WAL what the log has lost: nothing says where it is, so it is made again from the log that comes back."""
+    victim = lost_in_the_middle(workspace, Server.kill)
+    assert glob.glob(victim.file() + ".set-aside-*"), os.listdir(os.path.dirname(victim.file()))
+
+
+def lost_in_the_middle(workspace, end):
     cluster = formed(workspace)
     try:
         victim = cluster.followers()[0]
         others = [server for server in cluster.servers if server is not victim]
-        victim.stop()
+        end(victim)
         segment, offset = damaged(victim, len(batches(victim)) // 2)
         verify = victim.run("verify", check=False)
         assert verify.returncode == 4, verify
@@ -108,6 +118,7 @@ def middle_of_the_log(workspace):
         assert victim.status()["last_error"] == ""
         cluster.wait_equal()
         cluster.stop()
+        return victim
     finally:
         cluster.kill()
 
@@ -287,5 +298,5 @@ def locked_when_it_starts(workspace):
 
 
 if __name__ == "__main__":
-    main(middle_of_the_log, damaged_node_is_not_half_of_a_quorum, emptied_node_is_not_half_of_a_quorum, wiped_after_damage,
+    main(middle_of_the_log, middle_of_the_log_of_a_killed_node, damaged_node_is_not_half_of_a_quorum, emptied_node_is_not_half_of_a_quorum, wiped_after_damage,
          unreadable_log_is_set_aside, locked_when_it_starts, embedded_node_with_a_damaged_log, embedded_node_without_its_log)
