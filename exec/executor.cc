@@ -24,6 +24,10 @@ using node::BatchResult;
 using node::ExecuteRequest;
 using node::ExecuteResult;
 
+// Of a value, a row, a statement. More than a transaction may hold is of no use, and SQLite's own limit, a gigabyte each, lets one statement
+// of a client take the memory of every leader in turn.
+constexpr int kValueSizeMax = 256 << 20;
+
 // One request of the batch that is being run.
 struct Job {
   ExecuteRequest request;
@@ -128,6 +132,7 @@ base::Status SqlExecutor::open() {
     return error;
   }
   sqlite3_extended_result_codes(db_, 1);
+  sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, kValueSizeMax);
   base::MutexLock lock(mutex_);
   statements_ = std::make_unique<Statements>(db_, *params_.gate);
   run_ = statements_.get();

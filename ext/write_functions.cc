@@ -108,7 +108,7 @@ Status check_named(sqlite3* db, const Request& request, const std::string& name,
                           "no database \"" + name + "\"; hql_databases lists them, the first write creates one");
 }
 
-// The database a call means: its option, the connection's main database if that is replicated, else `filename_db`.
+// The database a call means: its option, the connection's main database if that is one of the node's, else `filename_db`.
 Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const auto info = vfs::connection_info(db);
   const CallDefaults defaults = defaults_of(db);

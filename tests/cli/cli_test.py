@@ -121,6 +121,9 @@ def status_exec_and_shell(workspace):
         done = run("shell", "-c", config, "hiqlite.db", "INSERT INTO t(name) VALUES ('no')", code=8)  # sqlite3's own
         assert "readonly" in done.stderr, done
         assert "HQL_NOT_FOUND" in run("shell", "-c", config, "nothing.db", code=1).stderr
+        # What is written goes to the database that is shown.
+        done = run("shell", "-c", config, "second.db", stdin="SELECT hql_execute('INSERT INTO x VALUES (7)');\nSELECT y FROM x;\n")
+        assert done.stdout == "1\n7\n" and not done.stderr, done
         server.stop()
         assert not os.path.exists(workspace.path + "/data/node.json") and text_of(workspace.path + "/data/lock") == lock
     finally:

@@ -118,6 +118,13 @@ TEST_F(ExecutorTest, FailedRequests_LeaveTheOthersAlone) {
   EXPECT_EQ(ids(), "1,2,3");
 }
 
+// SQLite would take the memory for it first.
+TEST_F(ExecutorTest, ValueBeyondATransactionsSize_FailsItsRequestAlone) {
+  const BatchResult result = run({insert(1), execute("INSERT INTO t SELECT length(zeroblob(300000000))"), insert(2)});
+  EXPECT_EQ(said(result, 1), "string or blob too big");
+  EXPECT_EQ(ids(), "1,2");
+}
+
 // OR ROLLBACK ends the transaction of all: the others are run again, in one entry still.
 TEST_F(ExecutorTest, OrRollback_EndsOnlyItself) {
   const std::size_t before = entries();
