@@ -65,6 +65,11 @@ void ApplyQueue::enqueue(const Decision& decision) {
   pump(decision.db);
 }
 
+void ApplyQueue::start() {
+  started_ = true;
+  for (const DatabaseId id : ids()) pump(id);
+}
+
 Index ApplyQueue::applied() const { return outstanding_.empty() ? decided_ : Index{outstanding_.begin()->value - 1}; }
 
 SharedImage ApplyQueue::image(DatabaseId id) const {
@@ -102,7 +107,7 @@ void ApplyQueue::publish_table() {
 
 void ApplyQueue::pump(DatabaseId id) {
   const auto it = databases_.find(id);
-  if (halted_ || it == databases_.end() || it->second.busy || it->second.items.empty()) return;
+  if (!started_ || halted_ || it == databases_.end() || it->second.busy || it->second.items.empty()) return;
   Database& database = it->second;
   Item& item = database.items.front();
   // Files are known by name: the ones of a dropped namesake go first. done() of its drop pumps this one.

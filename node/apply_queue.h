@@ -45,8 +45,9 @@ class ApplyQueue {
   void add_opened(const Ledger::Database& database, SharedImage image, pages::ImageState state, base::LogId applied);
   // Start-up: everything up to `index` is decided and, as far as not enqueued, applied.
   void set_decided(base::Index index);
-  // Every decision in order, effective or not.
+  // Every decision in order, effective or not. What start-up enqueues, before the loop is at work on the node, waits for start().
   void enqueue(const Decision& decision);
+  void start();
 
   // Everything up to here is decided, and published unless its database stopped.
   [[nodiscard]] base::Index applied() const;
@@ -102,6 +103,7 @@ class ApplyQueue {
   base::Index decided_;
   std::size_t kept_bytes_ = 0;
   std::uint64_t published_ = 0;
+  bool started_ = false;
   bool halted_ = false;
   mutable base::Mutex table_mutex_;
   std::vector<ImageRow> table_ GUARDED_BY(table_mutex_);

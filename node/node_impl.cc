@@ -245,6 +245,7 @@ void NodeImpl::start() {
 void NodeImpl::begin() {
   if (std::exchange(started_, true) || (stopped() && !broken_)) return;
   if (broken_) return break_off("", "a task of the start let an exception out");
+  apply_->start();
   if (restored_) make_core(std::move(*std::exchange(restored_, std::nullopt)));
   if (transport_ != nullptr) transport_->start(*this);
   events_.add("node", "started as " + node_name(self_.id));
