@@ -1,6 +1,7 @@
 // Capture: the frames of one transaction on their way into the WAL. A frame is two writes, header then page; pages of frames that were
 // spilled may be overwritten without a header; after ROLLBACK TO the next header stands where an undone frame stood. So the map is from
-// frame number to (page number, image), cut whenever a header appears at or below its end (docs/SQLITE-NOTES.md, "Commit interception").
+// frame number to (page number, image), cut whenever a header appears at or below its end
+// (docs/SQLITE-NOTES.md, "Savepoints, spills and re-checksums").
 // Images beyond kImageBytesMax are not kept: the WAL itself has them and gives them back.
 // Owned by a ShimConnection; its SQL thread, WRITER held.
 #pragma once

@@ -5,7 +5,8 @@
 //   frames -> last image of each page -> patch against the committed image, hash -> Tx -> Gate::submit -> outcome
 //   committed: Database::commit_allowed, frame written, SQLITE_OK     not applied: BUSY|(n<<8)     unknown: IOERR|(n<<8)
 //
-// The codes never are plain SQLITE_BUSY: an explicit COMMIT would leave the transaction open with WRITER held (docs/SQLITE-NOTES.md).
+// The codes never are plain SQLITE_BUSY: an explicit COMMIT would leave the transaction open with WRITER held
+// (docs/SQLITE-NOTES.md, "Result codes").
 #include <cstring>
 #include <string>
 

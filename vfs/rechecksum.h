@@ -1,6 +1,6 @@
 // WAL frame arithmetic and checksums (SQLite's file format, section 4), and the re-encoding of a transaction's frame headers. SQLite 3.40.1
 // forgets after ROLLBACK TO which frames it left without checksums, so that after a crash the commit and all later ones are lost
-// (docs/SQLITE-NOTES.md, "Restart"). A commit frame with zero salts announces it; the shim then does the work itself.
+// (docs/SQLITE-NOTES.md, "Savepoints, spills and re-checksums"). A commit frame with zero salts announces it; the shim then does the work itself.
 // Pure functions over bytes, and one that reads and writes the WAL through the lower file. SQL threads, WRITER held.
 //
 // WAL header (32 bytes, big-endian): magic, version, page size, checkpoint sequence, salt 1, salt 2, checksum 1, checksum 2

@@ -1,5 +1,6 @@
-// The -wal file of a managed connection: frames pass, the commit frame is held (R3). Which write is what follows from its offset and
-// length: 32 bytes at 0 are a new WAL header, 24 bytes a frame header, a page its data. SQL threads, WRITER held for every write.
+// The -wal file of a managed connection: frames pass, the commit frame is held (R3; docs/SQLITE-NOTES.md, "Commit interception"). Which write is
+// what follows from its offset and length: 32 bytes at 0 are a new WAL header, 24 bytes a frame header, a page its data. SQL threads, WRITER held
+// for every write.
 #include <cstring>
 #include <string>
 

@@ -1,5 +1,6 @@
 // Re-checksummed transactions: SQLite 3.40.1 leaves frames without checksums after SAVEPOINT, spill, re-spill, ROLLBACK TO, COMMIT, and after a
-// crash loses that commit and all later ones (docs/SQLITE-NOTES.md, "Restart"). Crash: a copy of database and WAL, opened by plain SQLite.
+// crash loses that commit and all later ones (docs/SQLITE-NOTES.md, "Savepoints, spills and re-checksums"). Crash: a copy of database and WAL,
+// opened by plain SQLite.
 #include <gtest/gtest.h>
 
 #include <filesystem>
