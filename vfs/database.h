@@ -51,7 +51,7 @@ class Database : public pages::DatabaseImage {
   static base::Result<std::unique_ptr<Database>> create(DatabaseParams params, base::LogId id,
                                                         const pages::CreateDatabase& create);
   // Start-up, before lanes run: SQLite recovers its WAL, the digest gives the position among base and `candidates`.
-  // kForeignWrite when it matches none. After it, the node publishes every effective transaction after status().applied.
+  // After it, the node publishes every effective transaction after status().applied.
   // kForeignWrite when it matches none, unless it may be ahead of the log and `adopt` knows what to do (pages/image.h).
   static base::Result<std::unique_ptr<Database>> open(DatabaseParams params,
                                                       const std::vector<RedoCandidate>& candidates,

@@ -145,12 +145,12 @@ base::Status map_index_of(const ShimConnection& connection, std::uint32_t frame)
                                                std::to_string(rc) + "); nothing was written");
 }
 
-int write_frame(sqlite3_file* wal, const FrameHeader& header, base::ByteView page, std::int64_t offset) {
+base::Bytes frame_of(const FrameHeader& header, base::ByteView page) {
   base::Bytes frame;
   frame.reserve(header.size() + page.size());
   frame.insert(frame.end(), header.begin(), header.end());
   frame.insert(frame.end(), page.begin(), page.end());
-  return wal->pMethods->xWrite(wal, frame.data(), static_cast<int>(frame.size()), offset);
+  return frame;
 }
 
 // A doomed transaction must leave whatever its cause was: IOERR rolls back everywhere.
@@ -219,6 +219,9 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
     prepared->re_encoded = true;
   }
 
+  const std::int64_t offset = frame_offset(capture.held_frame(), connection.page_size);
+  const base::Bytes frame =
+      frame_of(capture.held_header(), page);  // after the outcome nothing may fail for want of memory
   const std::uint64_t digest_after = prepared->tx.header.digest_after;
   const pages::PageNo size_after = prepared->tx.header.size_after;
   const Outcome outcome = propose(connection, std::move(prepared->tx));
@@ -231,11 +234,10 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
   connection.committed_in_hold = outcome.id;
   connection.last_commit = outcome.id;
   connection.clear_doom();  // one that came after the outcome is too late
-  const std::int64_t offset = frame_offset(capture.held_frame(), connection.page_size);
-  const FrameHeader header = capture.held_header();
   capture.committed(prepared->re_encoded);
   connection.wal_header_synced = false;
-  return code_after_commit(connection, write_frame(wal, header, page, offset));
+  const int written = wal->pMethods->xWrite(wal, frame.data(), static_cast<int>(frame.size()), offset);
+  return code_after_commit(connection, written);
 }
 
 // The text comes from check_published(), once SQLite has given up.

@@ -1,4 +1,4 @@
-// Creation, and opening = recovery by digest (DESIGN section 7, "Crash recovery"): SQLite recovers its WAL to a committed state at or after
+// Creation, and opening = recovery by digest (docs/SQLITE-NOTES.md, "Restart"): SQLite recovers its WAL to a committed state at or after
 // `base`; the pages that can differ from the page hashes on disk are hashed again; the digest found among the log's transactions is the
 // position. Start-up and the apply lane, before anybody else has the object.
 #include <fcntl.h>

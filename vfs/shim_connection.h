@@ -62,7 +62,8 @@ class ShimConnection final : public Connection {
 
   unsigned read_locks = 0;  // bit i: READ(i) held shared
   WriterHold writer = WriterHold::kNone;
-  bool holds_checkpoint = false;  // the virtual CKPT lock
+  bool holds_checkpoint = false;   // the virtual CKPT lock
+  bool checkpoint_writes = false;  // and WRITER with it, which SQLite takes for some checkpoints only
   Grant grant;
   base::LogId committed_in_hold;  // {} while nothing was committed since WRITER was obtained
   base::LogId last_commit;

@@ -121,8 +121,9 @@ int x_write(sqlite3_file* file, const void* data, int amount, sqlite3_int64 offs
 int x_truncate(sqlite3_file* file, sqlite3_int64 size) noexcept {
   return boundary(SQLITE_IOERR_NOMEM, [&] {
     ShimConnection& connection = of(file);
+    const NodeUse use(*connection.node);
     const std::uint32_t committed = connection.capture.committed_frame();
-    if (connection.writer != WriterHold::kLeased || committed == 0) return SQLITE_BUSY;
+    if (!use || connection.writer != WriterHold::kLeased || committed == 0) return SQLITE_BUSY;
     if (size < frame_offset(committed + 1, connection.page_size)) return SQLITE_BUSY;
     sqlite3_file* const lower = lower_of(file);
     connection.database->wal_truncated();

@@ -21,6 +21,8 @@ namespace {
 // so that a busy timeout of t does not become t times the commit timeout.
 constexpr base::Micros kRefusalMemory = 10 * base::kSecond;
 constexpr base::Micros kRepeatedWait = 50 * base::kMillisecond;
+// How long a checkpoint that was asked for waits for the write transaction of another connection.
+constexpr base::Micros kCheckpointWait = 500 * base::kMillisecond;
 
 // What xSleep on this thread waits for: the queue of the last WRITER that was busy. Identity of the connection only.
 struct LastBusy {
@@ -162,6 +164,7 @@ int lock_writer(ShimConnection& connection) {
     if (!writes) return SQLITE_BUSY;
     return report(&connection, connection.usable().error());
   }
+  if (connection.checkpoint_writes) return SQLITE_OK;              // has it already
   if (connection.writer != WriterHold::kNone) return SQLITE_BUSY;  // never asked twice by SQLite
   if (!writes) return lock_local(connection);
   if (auto single = check_single_database(connection); !single) return report(&connection, single.error());
@@ -173,6 +176,7 @@ void unlock_writer(ShimConnection& connection) {
   const WriterHold hold = connection.writer;
   check_published(connection);
   connection.writer = WriterHold::kNone;
+  connection.checkpoint_writes = false;
   connection.capture.reset();
   if (const NodeUse use(*connection.node); use) {
     // Before the lease goes: the next holder on this node must find WRITER free.
@@ -198,12 +202,22 @@ int lock_checkpoint(ShimConnection& connection) {
       report(&connection, done.error(), SQLITE_BUSY);
       return SQLITE_BUSY;
     }
+    // Nobody restarts the WAL under a checkpoint with nothing to do (checkpoint.cc, backfill_left()).
+    if (auto locked = connection.database->lock_writer_after(connection, {}, gate.now() + kCheckpointWait); !locked) {
+      report(&connection, locked.error(), SQLITE_BUSY);
+      return SQLITE_BUSY;
+    }
+    begin_hold(connection, WriterHold::kLocal);
+    connection.checkpoint_writes = true;
   }
   connection.holds_checkpoint = true;
   return SQLITE_OK;
 }
 
-void unlock_checkpoint(ShimConnection& connection) { connection.holds_checkpoint = false; }
+void unlock_checkpoint(ShimConnection& connection) {
+  connection.holds_checkpoint = false;
+  if (connection.checkpoint_writes) unlock_writer(connection);
+}
 
 bool sleep_in_queue(int microseconds) {
   if (last_busy.who == nullptr || in_forked_child()) return false;

@@ -157,6 +157,20 @@ struct HandmadeCommit {
   unsigned char page[kPageSize] = {};
 };
 
+// The node goes between the commit frame and what journal_size_limit makes of the WAL.
+TEST(ShimMethods, WalCutAfterTheNodeWent_IsLeftToTheNextStart) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
+  world.settle();
+  HandmadeCommit made(db);
+  made.page[63] ^= 1;  // user_version
+  const sqlite3_int64 end = made.next_frame_offset() + vfs::kFrameHeaderSize + kPageSize;
+  ASSERT_EQ(made.commit(), SQLITE_OK);
+  world.unbind();
+  EXPECT_EQ(made.wal->pMethods->xTruncate(made.wal, end), SQLITE_BUSY);
+}
+
 struct FirstPage : ::testing::Test {
   FirstPage() : db("app.db") {
     EXPECT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);

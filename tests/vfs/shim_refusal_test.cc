@@ -33,6 +33,22 @@ TEST(ShimRefusal, PageSizePragma_HasItsOwnMessage) {
   EXPECT_EQ(db.exec("PRAGMA page_size=4096"), SQLITE_OK);
 }
 
+// SQLite's own checkpoint, which finds nothing to do, must not meet a restart of the WAL: it runs with WRITER, whatever its kind.
+TEST(ShimRefusal, CheckpointPragmaBesideAWriter_IsBusy) {
+  World world;
+  Db db("app.db");
+  Db other("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
+  world.settle();
+  ASSERT_EQ(other.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)"), SQLITE_OK);
+  EXPECT_EQ(db.rows("PRAGMA wal_checkpoint"), "1|-1|-1");
+  EXPECT_NE(vfs::last_error().message.find("is being written to"), std::string::npos) << vfs::last_error().message;
+  ASSERT_EQ(other.exec("COMMIT"), SQLITE_OK);
+  EXPECT_EQ(db.rows("PRAGMA wal_checkpoint").substr(0, 2), "0|");
+  EXPECT_EQ(other.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
+  EXPECT_EQ(db.rows("SELECT count(*) FROM t"), "3");
+}
+
 TEST(ShimRefusal, CheckpointPragma_PutsEverythingIntoTheFile) {
   World world;
   Db db("app.db");
