@@ -34,7 +34,8 @@ TAIL = """
 ## When files of a node are damaged or gone
 
 - The log is damaged. A member of a cluster says where (`last_error`, `hiqlite status`), does not campaign, and fetches what is lost from the
-  others. An embedded node does not start, `HQL_CORRUPT`: see below.
+  others. Where it had been killed as well, a database that holds more than is left of the log is made again from it, and its files are kept as
+  `<name>*.set-aside-...`. An embedded node does not start, `HQL_CORRUPT`: see below.
 - The log, the id or the meta file is gone. A member of a cluster begins a new incarnation by itself: the old files are set aside
   (`*.aside-...`), the others send everything. So does an embedded node without databases; with databases it does not start, `HQL_CORRUPT`: see
   below.
