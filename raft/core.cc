@@ -15,6 +15,9 @@ namespace raft {
 namespace {
 
 constexpr std::uint64_t kForwardStream = 0x72656164;  // purpose of a random stream: "read"
+// With the log damage may have taken the last vote (R12), and a second one in its term would elect a second leader. So nothing is voted on
+// for so many election timeouts: whoever asked before the restart has won or given up by then (a campaign lasts less than two).
+constexpr std::uint64_t kQuietElections = 3;
 
 Options checked(Options options) {
   CHECK(options.self);
@@ -60,6 +63,7 @@ Core::State::State(Options given, Restored restored)
       applied(restored.applied),
       may_vote(restored.may_vote),
       vote_floor(restored.vote_floor) {
+  if (!may_vote) quiet_until = kQuietElections * static_cast<std::uint64_t>(options.election_ticks);
   forward_context = random.fork(kForwardStream).next();
   hard_handed = hard_durable = hard;
   CHECK(restored.sizes.size() == restored.entries.size());

@@ -64,8 +64,8 @@ struct Restored {
   std::vector<base::Entry> entries;
   std::vector<std::uint64_t> sizes;  // payload sizes of `entries`
   Index applied;                     // the databases contain at least everything up to here (R8)
-  bool may_vote = true;              // false: the log is damaged (R12): never campaign, vote only as said below
-  LogId vote_floor;                  // with !may_vote: grant votes only to logs at least as long as this
+  bool may_vote = true;  // false: the log is damaged (R12): never campaign, vote only as said below, and not at once
+  LogId vote_floor;      // with !may_vote: grant votes only to logs at least as long as this
 };
 
 struct PersistJob {

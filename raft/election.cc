@@ -14,7 +14,7 @@ constexpr std::uint64_t kStallPauseElections = 10;  // election timeouts between
 // an entry which is not known to be committed may hold the only log that can win, and its vote is then refused to all others
 // (thesis 4.2.2). It does not count itself, and steps down when the entry is committed.
 bool Core::State::may_campaign() const {
-  if (!may_vote || installing) return false;
+  if (!may_vote || installing || now < quiet_until) return false;
   for (auto at = configurations.rbegin(); at != configurations.rend(); ++at) {
     if (at->second.is_voter(options.self)) return true;
     if (at->first <= commit) break;
@@ -145,7 +145,7 @@ void Core::State::become_leader() {
 void Core::State::handle(const Message& message, const VoteRequest& request) {
   // A node that hears its leader does not help to depose it (4.2.3), unless the leader ordered it.
   const bool sticky = !request.transfer && leader && (is_leader() || election_elapsed < options.election_ticks);
-  const bool fresh = request.last >= log.last() && (may_vote || request.last >= vote_floor);
+  const bool fresh = request.last >= log.last() && (may_vote || request.last >= vote_floor) && now >= quiet_until;
   if (request.pre) {
     const bool granted = message.term > hard.term && fresh && !sticky;
     send_in_term(message.from, granted ? message.term : hard.term,

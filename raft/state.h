@@ -152,6 +152,7 @@ struct Core::State {
   Index handed_to_apply;
   Index applied;
   bool may_vote;
+  std::uint64_t quiet_until = 0;  // ticks; no vote before: see kQuietElections
   LogId vote_floor;
   std::uint64_t sequence = 0;  // of the last persist job
   std::uint64_t now = 0;       // ticks since the start
