@@ -8,6 +8,7 @@ namespace pages {
 namespace {
 
 constexpr PageNo kPagesPerBlock = 512;
+constexpr std::size_t kBlockSize = std::size_t{kPagesPerBlock} * 8;
 constexpr std::uint64_t kLockByte = std::uint64_t{1} << 30;  // SQLite's PENDING_BYTE
 
 std::size_t blocks_of(PageNo page_count) { return (std::size_t{page_count} + kPagesPerBlock - 1) / kPagesPerBlock; }
@@ -54,7 +55,7 @@ std::vector<std::uint32_t> PageSums::take_dirty_blocks() {
 void PageSums::mark_all_dirty() { dirty_.assign(dirty_.size(), true); }
 
 base::Bytes PageSums::block(std::uint32_t number) const {
-  base::Bytes bytes(kPagesPerBlock * 8);
+  base::Bytes bytes(kBlockSize);
   const std::size_t first = std::size_t{number} * kPagesPerBlock;
   for (std::size_t i = 0; i < kPagesPerBlock && first + i < hashes_.size(); ++i)
     base::store_u64(&bytes[i * 8], hashes_[first + i]);
@@ -62,7 +63,7 @@ base::Bytes PageSums::block(std::uint32_t number) const {
 }
 
 void PageSums::load_block(std::uint32_t number, base::ByteView bytes) {
-  CHECK(bytes.size() == kPagesPerBlock * 8);
+  CHECK(bytes.size() == kBlockSize);
   const std::size_t first = std::size_t{number} * kPagesPerBlock;
   for (std::size_t i = 0; i < kPagesPerBlock && first + i < hashes_.size(); ++i)
     set(static_cast<PageNo>(first + i + 1), base::load_u64(&bytes[i * 8]));

@@ -34,6 +34,9 @@ std::uint64_t hash_block_at(std::uint32_t block) {
   return checksum_block_at(block / kGroupBlocks) + (1 + std::uint64_t{block % kGroupBlocks}) * kBlockSize;
 }
 
+// Of a hash block's checksum in the checksum block of its group.
+std::size_t checksum_offset(std::uint32_t block) { return std::size_t{block % kGroupBlocks} * 4; }
+
 std::uint32_t block_checksum(std::uint32_t block, base::ByteView bytes) { return base::crc32c(bytes, block + 1); }
 
 base::Bytes encode_slot(const SumsRecord& record) {
@@ -121,7 +124,7 @@ base::Result<SumsFile::Loaded> SumsFile::load(std::uint32_t page_size) {
       checksums = std::move(bytes);
     }
     HQL_ASSIGN(bytes, read_block(*file_, hash_block_at(block)));
-    if (block_checksum(block, bytes) == base::load_u32(&checksums[(block % kGroupBlocks) * 4]))
+    if (block_checksum(block, bytes) == base::load_u32(&checksums[checksum_offset(block)]))
       loaded.sums.load_block(block, bytes);
     else
       loaded.bad_blocks.push_back(block);
@@ -140,7 +143,7 @@ base::Status SumsFile::write_blocks(const std::vector<std::pair<std::uint32_t, b
       HQL_ASSIGN(current, read_block(*file_, checksum_block_at(group)));
       found = checksums.emplace(group, std::move(current)).first;
     }
-    base::store_u32(&found->second[(block % kGroupBlocks) * 4], block_checksum(block, bytes));
+    base::store_u32(&found->second[checksum_offset(block)], block_checksum(block, bytes));
     HQL_TRY(file_->write(hash_block_at(block), bytes));
   }
   for (const auto& [group, bytes] : checksums) HQL_TRY(file_->write(checksum_block_at(group), bytes));

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t kMagic = 0x377f0682;  // the lowest bit: checksums over big-endian words
 constexpr std::uint32_t kWalVersion = 3007000;
-constexpr std::size_t kWriteChunk = 64 * 1024;
+constexpr std::size_t kWriteChunk = std::size_t{64} * 1024;
 
 base::Error io_error(const char* what) {
   const base::Code code = errno == ENOSPC || errno == EDQUOT ? base::Code::kFull : base::Code::kIo;
