@@ -70,11 +70,11 @@ int run_rebuild(const Parsed& parsed) {
                                    dir + name + " does not exist; give the name of a database of this node"));
   const std::string suffix = ".set-aside-" + base::hex16(env.random());
   for (const char* part : {"", "-wal", "-shm", ".sums"}) {
-    const auto exists = env.exists(dir + name + part);
+    const std::string path = dir + name + part;
+    const auto exists = env.exists(path);
     if (!exists) return report(exists.error());
     if (!*exists) continue;
-    if (const auto moved = env.rename(dir + name + part, dir + name + part + suffix); !moved)
-      return report(moved.error());
+    if (const auto moved = env.rename(path, path + suffix); !moved) return report(moved.error());
     std::printf("%s%s%s -> %s%s%s%s\n", dir.c_str(), name.c_str(), part, dir.c_str(), name.c_str(), part,
                 suffix.c_str());
   }

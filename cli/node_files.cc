@@ -107,10 +107,11 @@ base::Status dump_node_files(base::Env& env, const std::string& data_dir, const 
   } else {
     line("meta " + base::to_string(slots.error()));
   }
+  const std::string dir = data_dir + "/db/";
   HQL_ASSIGN(files, sums_files(env, data_dir));
   for (const std::string& name : files) {
     const std::string database = name.substr(0, name.size() - kSums.size());
-    if (const auto loaded = read_sums(env, data_dir + "/db/" + name))
+    if (const auto loaded = read_sums(env, dir + name))
       dump_sums(database, *loaded, line);
     else
       line("sums \"" + database + "\" " + base::to_string(loaded.error()));
@@ -129,9 +130,10 @@ base::Status verify_node_files(base::Env& env, const std::string& data_dir, cons
     if (!slot && slot.error().code == base::Code::kNewerFormat) return named(meta, slot.error());
   if (!(*slots)[0] && !(*slots)[1]) return named(meta, (*slots)[0].error());
   line(meta + ": ok");
+  const std::string dir = data_dir + "/db/";
   HQL_ASSIGN(files, sums_files(env, data_dir));
   for (const std::string& name : files) {
-    const std::string path = data_dir + "/db/" + name;
+    const std::string path = dir + name;
     if (const auto loaded = read_sums(env, path); !loaded) return named(path, loaded.error());
     line(path + ": ok");
   }

@@ -150,13 +150,15 @@ base::Status dump_segment(base::Env& env, const std::string& path, const Line& l
 base::Status dump(base::Env& env, const std::string& dir, const Line& line) {
   HQL_ASSIGN(names, env.list(dir));
   bool any = false;
+  const std::string prefix = dir + "/";
   for (const std::string& name : names) {
+    const std::string path = prefix + name;
     if (!sequence_of(name)) {
-      line("file " + dir + "/" + name + ": not a live segment");
+      line("file " + path + ": not a live segment");
       continue;
     }
     any = true;
-    HQL_TRY(dump_segment(env, dir + "/" + name, line));
+    HQL_TRY(dump_segment(env, path, line));
   }
   if (!any) return base::make_error(base::Code::kNotFound, dir + " holds no log segment");
   HQL_ASSIGN(recovery, recover(env, dir, {}, RecoverMode::kReadOnly));
