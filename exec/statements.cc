@@ -234,9 +234,9 @@ base::Status Statements::run_script(const std::string& script, Answer& answer) {
     Answer one;
     std::string rows;
     const bool returns = sqlite3_column_count(statement) > 0;
-    const auto status = run_statement(statement, {}, returns ? &rows : nullptr, one);
+    auto status = run_statement(statement, {}, returns ? &rows : nullptr, one);
     sqlite3_finalize(statement);
-    HQL_TRY(status);
+    if (!status) return status;
     if (answer.json.size() > 1) answer.json += ',';
     answer.json +=
         "{\"rows_changed\":" + std::to_string(one.rows_changed) + ",\"last_rowid\":" + std::to_string(one.last_rowid);

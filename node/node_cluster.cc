@@ -43,7 +43,7 @@ base::Bytes NodeImpl::make_hello() {
 Status NodeImpl::on_up(const base::PeerInfo& peer) {
   if (stopped()) return base::make_error(Code::kStopped, "node " + std::to_string(self_.id.value) + " has stopped");
   const auto hello = decode_hello(peer.hello);
-  const Status admitted = hello ? admit(peer, *hello) : Status(hello.error());
+  Status admitted = hello ? admit(peer, *hello) : Status(hello.error());
   if (!admitted) {
     peer_trouble(admitted.error());
     return admitted;

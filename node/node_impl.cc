@@ -234,7 +234,7 @@ void NodeImpl::make_core(raft::Restored restored) {
   options.tick_micros = std::max(1, config_.heartbeat_ms) * base::kMillisecond;  // tick() below
   options.election_ticks = std::max(kElectionTicksMin, config_.election_timeout_ms / std::max(1, config_.heartbeat_ms));
   options.seed = base::mix64(boot_nonce_);
-  driver_->adopt(std::make_unique<raft::Core>(std::move(options), std::move(restored)));
+  driver_->adopt(std::make_unique<raft::Core>(options, std::move(restored)));
   for (const auto& [id, peer] : peers_) driver_->core().peer_up(peer.member);
 }
 

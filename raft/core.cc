@@ -56,7 +56,7 @@ const char* to_string(Role role) {
 }
 
 Core::State::State(Options given, Restored restored)
-    : options(checked(std::move(given))),
+    : options(checked(given)),
       random(options.seed),
       hard(restored.hard),
       log(restored.floor, options.cache_bytes_max),
@@ -244,8 +244,7 @@ void Core::State::set_floor(LogId floor, Configuration configuration_at_floor) {
 
 // --- the seam -----------------------------------------------------------------------------------------------------------
 
-Core::Core(Options options, Restored restored)
-    : state_(std::make_unique<State>(std::move(options), std::move(restored))) {}
+Core::Core(Options options, Restored restored) : state_(std::make_unique<State>(options, std::move(restored))) {}
 Core::~Core() = default;
 
 void Core::tick() { state_->tick(); }

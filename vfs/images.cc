@@ -84,7 +84,7 @@ class ImagesImpl final : public Images {
     HQL_TRY(pages::valid_database_name(name));
     for (const char* part : {".sums", "", "-wal", "-shm"}) {
       const std::string path = params_.dir + "/" + name + part;
-      const base::Status moved = params_.env->rename(path, path + suffix);
+      base::Status moved = params_.env->rename(path, path + suffix);
       if (!moved && moved.error().code != base::Code::kNotFound) return moved;
     }
     return params_.env->sync_dir(params_.dir);

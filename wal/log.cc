@@ -242,7 +242,7 @@ base::Status LogImpl::write_items(std::uint8_t flags, Durability wanted) {
     }
   }
   builder_.begin(items_, places_);
-  const base::Status written = write_pieces(flags, wanted);
+  base::Status written = write_pieces(flags, wanted);
   buffer_.release_large();
   if (!written) return written;
   sealed_ = flags & kFlagSeal;
