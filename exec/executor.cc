@@ -51,7 +51,8 @@ class CommitOf {
 
 class SqlExecutor : public node::Executor {
  public:
-  SqlExecutor(ExecutorParams params, std::string database) : params_(params), database_(std::move(database)) {}
+  SqlExecutor(ExecutorParams params, std::string database)
+      : params_(std::move(params)), database_(std::move(database)) {}
   ~SqlExecutor() override {
     interrupt();
     if (lane_) {
@@ -302,7 +303,7 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
 
 class Executors : public node::ExecutorFactory {
  public:
-  explicit Executors(ExecutorParams params) : params_(params) {}
+  explicit Executors(ExecutorParams params) : params_(std::move(params)) {}
   std::unique_ptr<node::Executor> make(const std::string& database, base::DatabaseId) override {
     return std::make_unique<SqlExecutor>(params_, database);
   }
@@ -314,7 +315,7 @@ class Executors : public node::ExecutorFactory {
 }  // namespace
 
 std::unique_ptr<node::ExecutorFactory> make_executors(ExecutorParams params) {
-  return std::make_unique<Executors>(params);
+  return std::make_unique<Executors>(std::move(params));
 }
 
 }  // namespace exec

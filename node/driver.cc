@@ -136,7 +136,7 @@ void Driver::write(std::shared_ptr<std::vector<wal::Append>> appends) {
   });
 }
 
-void Driver::persisted(Status status) {
+void Driver::persisted(const Status& status) {
   if (halted_) return;
   if (!status && status.error().code == Code::kFull) {
     if (!std::exchange(full_, true)) hooks_.full_changed(true);

@@ -68,7 +68,7 @@ class Driver {
   void take(raft::Ready ready);
   void flush();
   void write(std::shared_ptr<std::vector<wal::Append>> appends);
-  void persisted(base::Status status);
+  void persisted(const base::Status& status);
   void sync_later();
   void fail(const base::Error& why);
   void drain_committed();

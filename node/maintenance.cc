@@ -38,13 +38,13 @@ void NodeImpl::maintain() {
   if (!sealed_ && idle > kSealIdle) {
     sealed_ = true;
     driver_->with_log([](wal::Log& log) { return log.seal(); },
-                      [this](Status status) {
+                      [this](const Status& status) {
                         if (!status && status.error().code == Code::kPoisoned) fail_node(status.error());
                       });
   }
   const bool unsynced = apply_->published() != synced_published_;
   if (unsynced && !sync_.running && (bytes - synced_bytes_ >= kSyncBytes || idle > kSyncIdle))
-    sync_round([](Result<Index>) {});
+    sync_round([](const Result<Index>&) {});
   for (const base::DatabaseId db : apply_->ids()) {
     std::uint64_t& frames = frames_[db];
     frames += apply_->take_frames(db);
@@ -140,14 +140,14 @@ void NodeImpl::sync_databases(Catalogue catalogue) {
     const SharedImage image = apply_->image(db);
     if (!image || apply_->stopped(db)) continue;  // a stopped database pins nothing
     ++round->left;
-    image->sync_point([one_done, image](Result<base::LogId> base) {
+    image->sync_point([one_done, image](const Result<base::LogId>& base) {
       one_done(base || base.error().code == Code::kDropped ? base::ok() : Status(base.error()));
     });
   }
   one_done(base::ok());
 }
 
-void NodeImpl::sync_finished(Status status, const Catalogue& catalogue) {
+void NodeImpl::sync_finished(const Status& status, const Catalogue& catalogue) {
   const auto finish = [this, index = catalogue.at.index](const Status& result) {
     sync_.running = false;
     auto waiting = std::exchange(sync_.waiting, {});
@@ -195,7 +195,7 @@ void NodeImpl::move_floor(base::LogId floor, std::function<void(Status)> done) {
   meta_.groups[0] = {floor, configuration};
   write_meta([this, floor, configuration = *configuration, done = std::move(done)] {
     driver_->with_log([floor](wal::Log& log) { return log.set_floor(base::Group::kData, floor); },
-                      [this, floor, configuration, done](Status status) {
+                      [this, floor, configuration, done](const Status& status) {
                         if (status && !stopped()) driver_->core().set_floor(floor, configuration);
                         if (!status && status.error().code == Code::kPoisoned) fail_node(status.error());
                         done(status);
@@ -229,7 +229,7 @@ void NodeImpl::compact(std::uint64_t keep, std::function<void(Result<Index>)> do
       done(*final_error_);
       return;
     }
-    sync_round([this, keep, done = std::move(done)](Result<Index> synced) {
+    sync_round([this, keep, done = std::move(done)](const Result<Index>& synced) {
       const Index floor = meta_.groups[0].floor.index;
       if (!synced || stopped()) {
         done(synced ? Result<Index>(*final_error_) : synced);
@@ -240,7 +240,7 @@ void NodeImpl::compact(std::uint64_t keep, std::function<void(Result<Index>)> do
         done(floor);
         return;
       }
-      move_floor(wanted, [this, done](Status status) {
+      move_floor(wanted, [this, done](const Status& status) {
         if (status) {
           done(meta_.groups[0].floor.index);
         } else {

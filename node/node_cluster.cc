@@ -261,7 +261,7 @@ void NodeImpl::write_first(const base::Entry& entry, const raft::HardState& hard
         append.entries.push_back(entry);
         return log.append_batch({std::move(append)});
       },
-      [this, entry, hard](Status status) {
+      [this, entry, hard](const Status& status) {
         if (stopped()) return;
         if (!status && status.error().code == Code::kFull) {
           // Nothing was remembered, and nobody was told.

@@ -21,7 +21,7 @@ constexpr Micros kAskAgain = 500 * base::kMillisecond;
 }  // namespace
 
 // Committed and durable here (R8), in order. The origin learns its outcome before any page is touched.
-void NodeImpl::on_committed(base::Entry entry) {
+void NodeImpl::on_committed(const base::Entry& entry) {
   if (stopped()) return;
   if (entry.id.index <= ledger_.at().index) {
     // Decided before damage took it from the log (R12), and here again: only who the members were is not known any more.

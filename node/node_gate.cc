@@ -328,7 +328,7 @@ void NodeImpl::try_barrier(Micros deadline, std::function<void(Result<Index>)> d
       done(*index);
       return;
     }
-    index_waiters_.push_back({*index, deadline, [done = std::move(done), at = *index](Status status) {
+    index_waiters_.push_back({*index, deadline, [done = std::move(done), at = *index](const Status& status) {
                                 if (status) {
                                   done(at);
                                 } else {

@@ -214,7 +214,7 @@ void NodeImpl::make_driver() {
   hooks.flush = [this] {
     if (transport_ != nullptr) transport_->flush();
   };
-  hooks.committed = [this](base::Entry entry) { on_committed(std::move(entry)); };
+  hooks.committed = [this](const base::Entry& entry) { on_committed(entry); };
   hooks.read = [this](const raft::ReadResult& result) { on_read(result); };
   hooks.status_changed = [this] { role_changed(); };
   hooks.failed = [this](const Error& why) { fail_node(why); };
@@ -412,7 +412,7 @@ Status NodeImpl::may_propose() const {
 
 void NodeImpl::write_meta(std::function<void()> done) {
   driver_->with_log([this, meta = meta_](wal::Log&) { return data_dir_.meta_file->write(meta); },
-                    [this, done = std::move(done)](Status status) {
+                    [this, done = std::move(done)](const Status& status) {
                       if (stopped()) return;
                       if (!status && status.error().code == Code::kFull) {
                         // Nothing that depends on it happens before there is space again.
@@ -539,7 +539,7 @@ void NodeImpl::stop_serving() {
   refresh_status();
   const auto sync = [this] {
     if (!stop_done_) return;
-    sync_round([this](Result<Index>) { finish_stop(); });
+    sync_round([this](const Result<Index>&) { finish_stop(); });
     parts_.loop->post_at(now() + kStopSyncMax, [this] { finish_stop(); });
   };
   if (hand_over && driver_->core().transfer({})) {

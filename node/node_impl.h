@@ -173,7 +173,7 @@ class NodeImpl final : public Node {
   std::string node_name(base::NodeId id) const;
 
   // node_commit.cc
-  void on_committed(base::Entry entry);
+  void on_committed(const base::Entry& entry);
   void applied_changed();
   void configuration_committed(const base::Entry& entry);
   void settle_waiters();
@@ -227,7 +227,7 @@ class NodeImpl final : public Node {
   void maintain();
   void sync_round(std::function<void(base::Result<base::Index>)> done);
   void sync_databases(Catalogue catalogue);
-  void sync_finished(base::Status status, const Catalogue& catalogue);
+  void sync_finished(const base::Status& status, const Catalogue& catalogue);
   void move_floor(base::LogId floor, std::function<void(base::Status)> done);
   // The last entry that a floor may take with it while `keep` committed ones stay. {}: none that is still there.
   base::LogId floor_keeping(std::uint64_t keep) const;

@@ -112,7 +112,7 @@ base::Result<Database*> find_or_create(sqlite3_vfs* lower, BoundNode& node, cons
                                                      "?vfs=hiqlite&mode=rwc creates it");
 }
 
-int open_managed(sqlite3_vfs* lower, std::shared_ptr<BoundNode> node, const std::string& name,
+int open_managed(sqlite3_vfs* lower, const std::shared_ptr<BoundNode>& node, const std::string& name,
                  const OpenRequest& request, const char* filename, sqlite3_file* file, int flags, int* out_flags) {
   if (in_forked_child()) return report(nullptr, forked_error());
   if (!request.refused.empty())

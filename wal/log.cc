@@ -38,7 +38,7 @@ base::Status LogImpl::not_poisoned() const {
                                                      "when the disk is sound");
 }
 
-base::Status LogImpl::poison(base::Error error) {
+base::Status LogImpl::poison(const base::Error& error) {
   poisoned_ = true;
   return base::make_error(base::Code::kPoisoned, options_.dir + ": " + error.message);
 }

@@ -75,7 +75,7 @@ class Log {
   // Fsyncs every live segment, drops its page cache, then reads (DESIGN 6.3). Never truncates on corruption.
   // Errors: kIo, kFull, kCorrupt (nothing readable that says what the log was), kPermission,
   // kMisuse (the segments belong to another node or incarnation: the message names both).
-  static base::Result<Opened> open(base::Env& env, Options options);
+  static base::Result<Opened> open(base::Env& env, const Options& options);
   virtual ~Log() = default;
 
   // One write for all of `appends`, and one sync. With kWritten the sync is left to sync(), unless there is a hard state, a truncation, a

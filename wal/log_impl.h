@@ -57,7 +57,7 @@ class LogImpl final : public Log {
   base::Status grow(std::uint64_t end);
   base::Status next_segment(SegmentStart start);
   base::Status give_up(base::Error error);
-  base::Status poison(base::Error error);
+  base::Status poison(const base::Error& error);
   [[nodiscard]] base::Status not_poisoned() const;
   class WholeOrPoisoned;
   void apply_items();

@@ -85,9 +85,9 @@ base::Result<std::vector<base::Entry>> LogImpl::read(Group group, Index first, I
   return entries;
 }
 
-base::Result<Opened> Log::open(base::Env& env, Options options) {
+base::Result<Opened> Log::open(base::Env& env, const Options& options) {
   HQL_TRY(check_options(options));
-  const std::string dir = options.dir;
+  const std::string& dir = options.dir;
   HQL_TRY(env.make_dir(dir));
   HQL_TRY(env.sync_dir(parent_of(dir)));
   HQL_ASSIGN(names, env.list(dir));
