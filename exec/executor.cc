@@ -49,7 +49,7 @@ class CommitOf {
   std::vector<Job>*& place_;
 };
 
-class SqlExecutor : public node::Executor {
+class SqlExecutor final : public node::Executor {
  public:
   SqlExecutor(ExecutorParams params, std::string database)
       : params_(std::move(params)), database_(std::move(database)) {}

@@ -59,7 +59,7 @@ struct Signal {
   }
 };
 
-class RealNode : public OwnedNode {
+class RealNode final : public OwnedNode {
  public:
   explicit RealNode(DataDirLock lock) : data_dir_(lock.path()), lock_(std::move(lock)) {}
   ~RealNode() override { stop(base::posix_env().now()); }
