@@ -50,8 +50,9 @@ class Slot {
   // False: the waiter has left.
   bool keep(T& value) {
     base::MutexLock lock(mutex_);
-    if (!left_) value_.emplace(std::move(value));
-    return !left_;
+    if (left_) return false;
+    value_.emplace(std::move(value));
+    return true;
   }
   static base::Micros steady_now() {
     return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
