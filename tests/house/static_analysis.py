@@ -14,10 +14,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 from tidy import read_tree  # noqa: E402
 
-# What takes minutes per build, what the compiler's own names trip over, and what the product is not clean of yet.
-LEFT_OUT = ("clang-analyzer-*", "bugprone-reserved-identifier", "bugprone-implicit-widening-of-multiplication-result",
-            "performance-unnecessary-value-param", "performance-unnecessary-copy-initialization", "performance-no-automatic-move",
-            "performance-move-const-arg", "performance-inefficient-string-concatenation", "readability-function-size")
+# clang-analyzer-*: it takes longer than all other checks together, and what it still says is no defect: the padding of the one
+# raft::Core::State of a node, whose members stand together by what they are for.
+# readability-function-size: open_data_dir(), NodeImpl::attach() and recover_from() are longer than 70 lines. Each is a sequence whose order
+# is what matters in it, and its parts would share most of its variables.
+LEFT_OUT = ("clang-analyzer-*", "readability-function-size")
 PRODUCT = ("base", "raft", "wal", "pages", "vfs", "net", "node", "exec", "ext", "cli")
 
 
