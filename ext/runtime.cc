@@ -64,14 +64,6 @@ bool same_directory(const std::string& a, const std::string& b) {
   return same;
 }
 
-// The name of the database whose file the connection has open without the VFS, when it is one of that data directory; else empty.
-std::string opened_plainly(sqlite3* db, const std::string& data_dir) {
-  const char* const file = sqlite3_db_filename(db, "main");
-  if (file == nullptr || data_dir.empty()) return {};
-  const std::filesystem::path path(file);
-  return same_directory(path.parent_path(), data_dir + "/db") ? path.filename().string() : std::string();
-}
-
 void hook_process() {
   Table& all = table();
   {
@@ -290,21 +282,30 @@ std::optional<base::NodeId> node_of(sqlite3* db) {
 }
 
 CallDefaults defaults_of(sqlite3* db) {
-  CallDefaults defaults;
+  const Owned owned = owned_of(db);
+  if (owned == nullptr) return {};
+  CallDefaults defaults{{}, 0};
+  const bool running = owned->use([&defaults](node::Node& node) {
+    const node::Config& config = node.config();
+    defaults = {config.filename_db, static_cast<std::uint32_t>(config.commit_timeout_ms)};
+  });
+  return running ? defaults : CallDefaults();
+}
+
+std::string opened_plainly(sqlite3* db) {
+  const char* const file = sqlite3_db_filename(db, "main");
+  if (file == nullptr || *file == '\0') return {};
   std::string data_dir;
   if (const Owned owned = owned_of(db)) {
-    owned->use([&](node::Node& node) {
-      const node::Config& config = node.config();
-      data_dir = config.data_dir;
-      defaults = {config.filename_db, static_cast<std::uint32_t>(config.commit_timeout_ms)};
-    });
+    owned->use([&data_dir](node::Node& node) { data_dir = node.config().data_dir; });
   } else {
     Table& all = table();
     const base::MutexLock lock(all.mutex);
     data_dir = all.attached;
   }
-  if (auto opened = opened_plainly(db, data_dir); !opened.empty()) defaults.database = std::move(opened);
-  return defaults;
+  if (data_dir.empty()) return {};
+  const std::filesystem::path path(file);
+  return same_directory(path.parent_path(), data_dir + "/db") ? path.filename().string() : std::string();
 }
 
 Result<bool> database_known(sqlite3* db, const std::string& name) {

@@ -29,13 +29,15 @@ base::Status attach_to_owner(const std::string& data_dir);
 base::Result<base::Bytes> call(sqlite3* db, const Call& request, std::uint32_t timeout_ms);
 // That node, when it is one of this process.
 std::optional<base::NodeId> node_of(sqlite3* db);
-// What calls on that node use when they do not say otherwise. The database: the one whose plain file the connection has open, else the node's
-// `filename_db`, which the owner knows: an attached process leaves the name empty.
+// What calls on that node use when they do not say otherwise. The owner's `filename_db` is known to the owner: an attached process leaves the
+// name empty.
 struct CallDefaults {
   std::string database;
   std::uint32_t timeout_ms = static_cast<std::uint32_t>(node::Config().commit_timeout_ms);
 };
 CallDefaults defaults_of(sqlite3* db);
+// The database of that node whose file is the connection's main one, opened without the VFS; empty: none is.
+std::string opened_plainly(sqlite3* db);
 // Whether that node has seen the creation of this database. Errors as call().
 base::Result<bool> database_known(sqlite3* db, const std::string& name);
 

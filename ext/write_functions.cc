@@ -112,9 +112,8 @@ Status check_named(sqlite3* db, const Request& request, const std::string& name,
 Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const auto info = vfs::connection_info(db);
   const CallDefaults defaults = defaults_of(db);
-  const std::string database = !options.database.empty() ? options.database
-                               : info.managed            ? info.name
-                                                         : defaults.database;
+  std::string database = !options.database.empty() ? options.database : info.managed ? info.name : opened_plainly(db);
+  if (database.empty()) database = defaults.database;
   if (vfs::writes_to(db, database))
     return base::make_error(
         Code::kMisuse,
