@@ -183,6 +183,13 @@ void disarm_faults() {
   g_any_armed.store(false);
 }
 
+void warn_of_unused_faults() {
+#if !defined(HQL_FAULTS)
+  if (std::getenv("HQL_FAULT") != nullptr)
+    log_warn("HQL_FAULT is set, but this build has no fault points; the dev and tsan presets have");
+#endif
+}
+
 std::uint64_t fault_hits(std::string_view name) {
   const auto point = find_point(name);
   if (!point) return 0;

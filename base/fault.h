@@ -40,6 +40,9 @@ void disarm_faults();
 // How often a point was passed while any fault was armed; 0 for an unknown name. Arming and disarming set it to 0.
 std::uint64_t fault_hits(std::string_view point);
 
+// Says in the log that HQL_FAULT has no effect, where it is set and this build has no fault points: a test must not pass for want of them.
+void warn_of_unused_faults();
+
 // Behind the macro. May leave with std::bad_alloc. `point` comes from fault_position(), which CHECKs that the name is in the table.
 int fault_position(std::string_view name);
 std::optional<Fault> pass_fault_point(int point);

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/checksum.h"
+#include "base/fault.h"
 #include "base/lane.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -150,6 +151,7 @@ Status RealNode::write_node_json(const node::Config& config) {
 }
 
 Status RealNode::run(node::Config config) {
+  base::warn_of_unused_faults();
   id_ = config.node_id;
   config.data_dir = data_dir();
   HQL_ASSIGN(loop, net::LoopLane::start("hql-loop", failure_of("hql-loop")));
