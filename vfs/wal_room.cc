@@ -2,6 +2,7 @@
 #include "vfs/wal_room.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -36,8 +37,10 @@ base::Status WalRoom::reserve(int wal_fd, std::uint64_t end) {
     size_ = ahead;
     return base::ok();
   }
+  // What of it the disk still had goes back: others need it more than zeros.
+  const int cut = ::ftruncate(wal_fd, static_cast<off_t>(size_));
   HQL_TRY(grow_to(end));
-  size_ = end;
+  if (cut == 0) size_ = end;
   return base::ok();
 }
 
