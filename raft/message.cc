@@ -267,6 +267,10 @@ bool is_control(const Message& message) {
 
 base::Bytes encode(const Message& message) {
   base::Writer out;
+  std::size_t estimate = 128;  // all but entries: a message is one allocation
+  if (const auto* const append = std::get_if<AppendRequest>(&message.body))
+    for (const base::Entry& entry : append->entries) estimate += entry.size() + 24;
+  out.buffer().reserve(estimate);
   out.u8(kMessageVersion);
   out.u8(static_cast<std::uint8_t>(message.body.index() + 1));
   out.u16(0);

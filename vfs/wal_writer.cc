@@ -90,7 +90,8 @@ WalAppender::WalAppender(int wal_fd, WalIndex& index, const WalIndexHeader& star
       header_(start),
       page_size_(page_size),
       buffer_offset_(frame_offset(start.max_frame + 1, page_size)) {
-  buffer_.reserve(kWriteChunk + kFrameHeaderSize + page_size);
+  buffer_.reserve(kFrameHeaderSize +
+                  page_size);  // most transactions are small, and memory for 64 KiB is dear each time
 }
 
 base::Status WalAppender::add(pages::PageNo page, base::ByteView image) {
