@@ -3,8 +3,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include "tests/base/temp_dir.h"
 #include "vfs/wal_writer.h"
@@ -60,6 +63,38 @@ TEST(WalRoom, ReserveInALongerFile_LeavesItAlone) {
   WalRoom room;
   ASSERT_TRUE(room.reserve(file.fd(), 3 * kFrame));
   EXPECT_EQ(file.size(), frames.size());
+}
+
+// No file of the process may be longer than `bytes` while it lives: a disk with so much room.
+class SizeLimit {
+ public:
+  explicit SizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+    const rlimit limit{bytes, before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~SizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  SizeLimit(const SizeLimit&) = delete;
+  SizeLimit& operator=(const SizeLimit&) = delete;
+
+ private:
+  sighandler_t handler_;
+  rlimit before_{};
+};
+
+TEST(WalRoom, WithoutRoomForMore_TakesWhatIsNeededAndNoMore) {
+  Scratch file;
+  WalRoom room;
+  const SizeLimit limit(3 * kFrame);
+  ASSERT_TRUE(room.reserve(file.fd(), kFrame));
+  EXPECT_EQ(file.size(), kFrame);
+  ASSERT_TRUE(room.reserve(file.fd(), 2 * kFrame));
+  EXPECT_EQ(file.size(), 2 * kFrame);
+  EXPECT_FALSE(room.reserve(file.fd(), 4 * kFrame));
+  EXPECT_TRUE(room.reserve(file.fd(), 3 * kFrame));
 }
 
 TEST(WalRoom, AfterForget_TheLengthIsAskedAgain) {
