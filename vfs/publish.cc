@@ -125,8 +125,7 @@ base::Status DatabaseImpl::apply(const pages::PublishJob& job) {
     HQL_TRY(appender.add(1, image));
   }
   if (appender.frame_count() > 0) {
-    const auto last = start.max_frame + static_cast<FrameNo>(appender.frame_count());
-    HQL_TRY(wal_room_.reserve(wal_fd_, frame_offset(last + 1, params_.page_size)));
+    HQL_TRY(wal_room_.reserve(wal_fd_, frame_offset(appender.last_frame() + 1, params_.page_size)));
     HQL_TRY(appender.commit(header.size_after));
   }
   const base::MutexLock lock(mutex_);

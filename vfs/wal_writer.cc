@@ -90,8 +90,8 @@ WalAppender::WalAppender(int wal_fd, WalIndex& index, const WalIndexHeader& star
       header_(start),
       page_size_(page_size),
       buffer_offset_(frame_offset(start.max_frame + 1, page_size)) {
-  buffer_.reserve(kFrameHeaderSize +
-                  page_size);  // most transactions are small, and memory for 64 KiB is dear each time
+  // Most transactions are small, and memory for a whole chunk is dear each time.
+  buffer_.reserve(kFrameHeaderSize + page_size);
 }
 
 base::Status WalAppender::add(pages::PageNo page, base::ByteView image) {
@@ -133,7 +133,7 @@ base::Status WalAppender::flush() {
 base::Status WalAppender::commit(pages::PageNo size_after) {
   CHECK(!pages_.empty());
   const FrameNo first = header_.max_frame + 1;
-  const FrameNo last = header_.max_frame + static_cast<FrameNo>(pages_.size());
+  const FrameNo last = last_frame();
   // Whatever can fail comes before the commit mark is on its way.
   HQL_TRY(index_.reserve(last));
   seal_last(size_after);

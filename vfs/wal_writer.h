@@ -47,6 +47,7 @@ class WalAppender {
   // Writes what is complete in chunks; the last frame is held back: it becomes the commit frame.
   base::Status add(pages::PageNo page, base::ByteView image);
   [[nodiscard]] std::size_t frame_count() const { return pages_.size(); }
+  [[nodiscard]] FrameNo last_frame() const { return header_.max_frame + static_cast<FrameNo>(pages_.size()); }
   // Writes the rest with the commit mark, enters all frames into the hash tables and publishes the header. On error nothing is visible.
   // At least one frame must have been added.
   base::Status commit(pages::PageNo size_after);
