@@ -26,7 +26,7 @@ using node::ExecuteResult;
 
 // Of a value, a row, a statement. More than a transaction may hold is of no use, and SQLite's own limit, a gigabyte each, lets one statement
 // of a client take the memory of every leader in turn.
-constexpr int kValueSizeMax = 256 << 20;
+constexpr int kValueSizeMax = vfs::kTransactionBytesMax;
 
 // One request of the batch that is being run.
 struct Job {

@@ -73,10 +73,6 @@ base::Status check_growth(const ShimConnection& connection, const std::vector<Ca
   return base::ok();
 }
 
-// Patches of one transaction are collected in memory before the node makes a chain of parts of them (R15). Handing parts over as they
-// fill would lift this limit.
-constexpr std::size_t kTransactionBytesMax = std::size_t{256} << 20;
-
 // Patches and hashes of all pages of the transaction.
 base::Result<Prepared> make_transaction(ShimConnection& connection, sqlite3_file* wal, base::ByteView held_page) {
   Database& database = *connection.database;
@@ -220,8 +216,8 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
   }
 
   const std::int64_t offset = frame_offset(capture.held_frame(), connection.page_size);
-  const base::Bytes frame =
-      frame_of(capture.held_header(), page);  // after the outcome nothing may fail for want of memory
+  // After the outcome nothing may fail for want of memory.
+  const base::Bytes frame = frame_of(capture.held_header(), page);
   const std::uint64_t digest_after = prepared->tx.header.digest_after;
   const pages::PageNo size_after = prepared->tx.header.size_after;
   const Outcome outcome = propose(connection, std::move(prepared->tx));

@@ -1,6 +1,7 @@
 // The VFS `hiqlite`: registers it and maps names to databases. SQL threads. docs/ARCHITECTURE.md describes the commit path.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,6 +11,10 @@
 #include "vfs/gate.h"
 
 namespace vfs {
+
+// What the patches of one transaction may add up to: they are collected in memory before the node makes a chain of parts of them (R15).
+// Handing parts over as they fill would lift this limit.
+inline constexpr std::size_t kTransactionBytesMax = std::size_t{256} << 20;
 
 // One node of this process as the shim sees it; several may be registered (URI parameter node=<id>).
 struct NodeBinding {
