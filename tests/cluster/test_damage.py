@@ -299,5 +299,5 @@ def locked_when_it_starts(workspace):
 
 if __name__ == "__main__":
     main(middle_of_the_log, middle_of_the_log_of_a_killed_node, damaged_node_is_not_half_of_a_quorum,
-         emptied_node_is_not_half_of_a_quorum, wiped_after_damage,
-         unreadable_log_is_set_aside, locked_when_it_starts, embedded_node_with_a_damaged_log, embedded_node_without_its_log)
+         emptied_node_is_not_half_of_a_quorum, wiped_after_damage, unreadable_log_is_set_aside, locked_when_it_starts,
+         embedded_node_with_a_damaged_log, embedded_node_without_its_log)

@@ -10,7 +10,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import EXTENSION, PATIENCE, SANITIZED, host_environment, main, read_plain, scaled, wait_until  # noqa: E402
+from harness import EXTENSION, PATIENCE, SANITIZED, host_environment, main, read_plain, scaled, sqlite_shell, wait_until  # noqa: E402
 
 ROUNDS = scaled(15, 50, 200) if SANITIZED else 200
 # What a call may hear from a node that stops or has just started.
@@ -113,8 +113,8 @@ def check_stopped(workspace, *what):
 def shell_exits(workspace):
     """The shell ends while others write through its node: whatever is under way then, the shell ends as it always does."""
     # The table first: a client that finds the node before it rightly hears that there is no such table.
-    subprocess.run(["sqlite3", ":memory:"], input=SHELL_START.format(extension=EXTENSION, dir=workspace.path), text=True, check=True,
-                   stdout=subprocess.DEVNULL, env=host_environment(HQL_LOG_LEVEL="error"))
+    begun = sqlite_shell(SHELL_START.format(extension=EXTENSION, dir=workspace.path), ":memory:")
+    assert begun.returncode == 0, begun
     clients = Clients(workspace)
     clients.start()
     acknowledged, cut = set(), 0

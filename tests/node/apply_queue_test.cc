@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/posix_env.h"
+#include "tests/node/no_images.h"
 
 namespace node {
 namespace {
@@ -24,23 +25,6 @@ class NoLane final : public base::Lane {
   void post(base::Task) override { ADD_FAILURE() << "posted"; }
   void post_at(base::Micros, base::Task) override { ADD_FAILURE() << "posted"; }
   [[nodiscard]] bool is_current() const override { return true; }
-};
-
-class NoFactory final : public pages::ImageFactory {
- public:
-  base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase&, LogId) override {
-    return unexpected();
-  }
-  base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string&, base::DatabaseId, std::uint32_t,
-                                                           const std::vector<pages::RedoCandidate>&,
-                                                           const pages::Adopt&) override {
-    return unexpected();
-  }
-  Status set_aside(const std::string&, const std::string&) override { return unexpected(); }
-  base::Result<LogId> recorded_base(const std::string&) override { return unexpected(); }
-
- private:
-  static base::Error unexpected() { return base::make_error(base::Code::kInternal, "not asked for in these tests"); }
 };
 
 // Keeps what it is to publish, and the answers.
@@ -72,7 +56,7 @@ Decision transaction(base::DatabaseId db, std::uint64_t index) {
 
 TEST(ApplyQueue, WhatStartUpEnqueues_WaitsForStart) {
   NoLane lane;
-  NoFactory factory;
+  NoImages factory;
   ApplyQueue::Hooks hooks;
   hooks.progressed = [] {};
   ApplyQueue queue(base::posix_env(), lane, lane, factory, std::move(hooks));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "node/recovery.h"
+#include "tests/node/no_images.h"
 #include "tests/wal/disk_env.h"
 
 namespace node {
@@ -18,28 +19,6 @@ using wal_test::DiskEnv;
 const Member kLeader{base::NodeId(1), base::Incarnation(1)};
 const Member kOther{base::NodeId(2), base::Incarnation(1)};
 const Member kSelf{base::NodeId(3), base::Incarnation(1)};
-
-// A node whose databases cannot be opened, but for what their sync points say.
-class NoImages final : public pages::ImageFactory {
- public:
-  LogId base;  // of every database; {}: it has no files
-
-  base::Result<std::unique_ptr<pages::DatabaseImage>> create(const pages::CreateDatabase&, LogId) override {
-    return none();
-  }
-  base::Result<std::unique_ptr<pages::DatabaseImage>> open(const std::string&, base::DatabaseId, std::uint32_t,
-                                                           const std::vector<pages::RedoCandidate>&,
-                                                           const pages::Adopt&) override {
-    return none();
-  }
-  base::Status set_aside(const std::string&, const std::string&) override { return none(); }
-  base::Result<LogId> recorded_base(const std::string&) override {
-    return base.index ? base::Result<LogId>(base) : base::Result<LogId>(none());
-  }
-
- private:
-  static base::Error none() { return base::make_error(base::Code::kNotFound, "no databases here"); }
-};
 
 Entry entry(std::uint64_t index, std::uint64_t term) {
   if (index == 1) {

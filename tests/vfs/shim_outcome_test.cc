@@ -301,16 +301,14 @@ TEST_F(ShimOutcome, FailedFrameWriteAfterTheCommit_IsCommittedAndPublishedByTheN
 TEST_F(ShimOutcome, FullDiskUnderAOnePageTransaction_IsRefusedAndNotCommitted) {
   NEEDS_FAULTS();
   const std::size_t entries = world_.gate().committed("app.db").size();
-  {
-    ASSERT_TRUE(base::arm_faults("image.wal_room:enospc"));
-    EXPECT_EQ(db_.exec("UPDATE t SET x = 5"), code(SQLITE_FULL, Code::kFull));
-    EXPECT_EQ(vfs::last_error().code, Code::kFull);
-    sqlite3_stmt* update = nullptr;
-    ASSERT_EQ(sqlite3_prepare_v2(db_.get(), "UPDATE t SET x = 5 RETURNING x", -1, &update, nullptr), SQLITE_OK);
-    ASSERT_EQ(sqlite3_step(update), SQLITE_ROW);
-    (void)sqlite3_finalize(update);  // a driver drops this code
-    base::disarm_faults();
-  }
+  ASSERT_TRUE(base::arm_faults("image.wal_room:enospc"));
+  EXPECT_EQ(db_.exec("UPDATE t SET x = 5"), code(SQLITE_FULL, Code::kFull));
+  EXPECT_EQ(vfs::last_error().code, Code::kFull);
+  sqlite3_stmt* update = nullptr;
+  ASSERT_EQ(sqlite3_prepare_v2(db_.get(), "UPDATE t SET x = 5 RETURNING x", -1, &update, nullptr), SQLITE_OK);
+  ASSERT_EQ(sqlite3_step(update), SQLITE_ROW);
+  (void)sqlite3_finalize(update);  // a driver drops this code
+  base::disarm_faults();
   EXPECT_EQ(world_.gate().committed("app.db").size(), entries);
   EXPECT_EQ(db_.exec("SELECT * FROM t"), code(SQLITE_IOERR, Code::kLostWrite));
   expect_only_first_row();
