@@ -43,6 +43,8 @@ base::Bytes encode(const Hello& hello) {
   out.u64(hello.term.value);
   write_log_id(out, hello.last);
   out.u64(hello.nodes_hash);
+  out.u8(hello.damaged);
+  out.u8(hello.unsynced);
   return out.take();
 }
 
@@ -59,7 +61,11 @@ Result<Hello> decode_hello(base::ByteView bytes) {
   hello.term = base::Term{in.u64()};
   hello.last = read_log_id(in);
   hello.nodes_hash = in.u64();
-  if (!in.at_end()) return malformed("hello");
+  const std::uint8_t damaged = in.u8();
+  const std::uint8_t unsynced = in.u8();
+  if (!in.at_end() || damaged > 1 || unsynced > 1) return malformed("hello");
+  hello.damaged = damaged == 1;
+  hello.unsynced = unsynced == 1;
   return hello;
 }
 

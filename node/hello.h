@@ -19,9 +19,11 @@ struct Hello {
   std::uint64_t boot = 0;
   Ballot cluster;  // {} = empty node: it holds no first entry (DESIGN 6.2)
   Ballot promise;
-  base::Term term;
+  base::Term term;  // 0 without `cluster`
   base::LogId last;
   std::uint64_t nodes_hash = 0;
+  bool damaged = false;   // R12: `term` and `last` are what damage has left
+  bool unsynced = false;  // log_sync = "interval_<ms>": what it acknowledges may not be on its disk yet
 };
 base::Bytes encode(const Hello& hello);
 base::Result<Hello> decode_hello(base::ByteView bytes);

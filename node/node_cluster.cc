@@ -33,10 +33,13 @@ base::Bytes NodeImpl::make_hello() {
   hello.cluster = bootstrap_->cluster();
   hello.promise = bootstrap_->promise();
   if (driver_->has_core()) {
-    hello.term = driver_->core().term();
-    hello.last = driver_->core().status().last;
+    const raft::Status status = driver_->core().status();
+    hello.term = status.term;
+    hello.last = status.last;
+    hello.damaged = !status.may_vote;
   }
   hello.nodes_hash = nodes_hash(config_);
+  hello.unsynced = config_.sync_interval() > 0;
   return encode(hello);
 }
 
@@ -82,24 +85,17 @@ Status NodeImpl::admit(const base::PeerInfo& peer, const Hello& hello) {
                   base::hex16(cluster_id(cluster)) + "; one of them must be wiped");
   if (!bootstrap_->belongs() && !hello.cluster && hello.nodes_hash != nodes_hash(config_))
     return refuse(" and " + own + " have different `nodes` lists; the first start needs the same list on every node");
-  return check_life(peer, hello);
+  if (const Status life = lives_.check({peer.id, peer.incarnation}, peer.boot_nonce, hello); !life)
+    return refuse(" " + life.error().message);
+  return base::ok();
 }
 
-// R10: a boot counter that went back is the mark of a restored copy, which may have forgotten votes and acknowledged entries. Best effort:
-// only those who met the later life remember it.
-Status NodeImpl::check_life(const base::PeerInfo& peer, const Hello& hello) {
-  Life& life = lives_[peer.id];
-  if (life.incarnation != peer.incarnation) life = {peer.incarnation, hello.boot, peer.boot_nonce, false};
-  const bool again = hello.boot == life.boot && peer.boot_nonce != life.boot_nonce;
-  if (hello.boot < life.boot || again) life.rolled_back = true;
-  if (life.rolled_back)
-    return base::make_error(Code::kRefused,
-                            node_name(peer.id) + " was started from an older copy of its data_dir (start " +
-                                std::to_string(hello.boot) + ", a later start " + std::to_string(life.boot) +
-                                " is known); start it with an empty data_dir");
-  life.boot = hello.boot;
-  life.boot_nonce = peer.boot_nonce;
-  return base::ok();
+// What the core knows now of the committed entries on the others' disks (R10).
+void NodeImpl::remember_held() {
+  const raft::Status status = driver_->core().status();
+  if (status.role == raft::Role::kLeader)
+    for (const raft::PeerStatus& peer : status.peers) lives_.held(peer.member, std::min(peer.match, status.commit));
+  for (const auto& [member, index] : status.heartbeat_held) lives_.held(member, index);
 }
 
 void NodeImpl::peer_trouble(const Error& why) {
@@ -121,6 +117,7 @@ void NodeImpl::on_down(NodeId peer) {
   bootstrap_->peer_down(peer);
   run_bootstrap();
   if (driver_->has_core()) {
+    remember_held();
     driver_->core().peer_down(member);
     driver_->pump();
   }
@@ -200,6 +197,7 @@ void NodeImpl::on_raft(const Peer& peer, const Frame& frame) {
   if (message->to != self_) return;
   // A node that holds no entry of the cluster has no voice in it.
   if (!bootstrap_->belongs() && std::holds_alternative<raft::VoteRequest>(message->body)) return;
+  if (raft::says_durable_term(*message)) lives_.has_term(message->from, message->term);
   driver_->core().step(std::move(*message));
   driver_->pump();
   check_joined();

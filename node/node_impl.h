@@ -27,6 +27,7 @@
 #include "node/hello.h"
 #include "node/lease.h"
 #include "node/ledger.h"
+#include "node/lives.h"
 #include "node/node.h"
 #include "node/origins.h"
 #include "node/recovery.h"
@@ -129,13 +130,6 @@ class NodeImpl final : public Node {
     base::Member member;
     Hello hello;
   };
-  // The latest start of a node that this process has met (R10): boot counters of one incarnation only rise.
-  struct Life {
-    base::Incarnation incarnation;
-    std::uint64_t boot = 0;
-    std::uint64_t boot_nonce = 0;
-    bool rolled_back = false;  // seen with an older counter: its disk was restored, whatever it says later
-  };
   // A transaction as it goes into the log: parts, then the final entry.
   struct Proposal {
     base::DatabaseId db;
@@ -196,7 +190,7 @@ class NodeImpl final : public Node {
 
   // node_cluster.cc
   base::Status admit(const base::PeerInfo& peer, const Hello& hello);
-  base::Status check_life(const base::PeerInfo& peer, const Hello& hello);
+  void remember_held();
   void send_raft(const raft::Message& message);
   bool send_frame(base::NodeId to, base::Channel channel, FrameKind kind, base::ByteView body);
   void on_raft(const Peer& peer, const Frame& frame);
@@ -266,7 +260,7 @@ class NodeImpl final : public Node {
   bool running_bootstrap_ = false;
 
   std::map<base::NodeId, Peer> peers_;
-  std::map<base::NodeId, Life> lives_;
+  Lives lives_;
   std::map<std::uint64_t, Read> reads_;
   std::uint64_t last_context_ = 0;
   std::map<std::uint64_t, CreateWaiter> creates_;  // by token

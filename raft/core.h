@@ -137,8 +137,8 @@ struct Status {
   // Follower: what the last heartbeat said (bounded reads, R10), and how many ticks ago.
   base::Micros heartbeat_quorum_age = 0;
   std::uint64_t ticks_since_heartbeat = 0;
-  std::vector<std::pair<Member, Index>> heartbeat_durable;
-  std::vector<PeerStatus> peers;  // leader only
+  std::vector<std::pair<Member, Index>> heartbeat_held;  // committed entries on every voter's disk
+  std::vector<PeerStatus> peers;                         // leader only
 };
 
 // More of a proposal's nature than its bytes: parts of an open chain are never refused for the uncommitted limit (R15).

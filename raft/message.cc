@@ -32,8 +32,8 @@ namespace {
 
 constexpr std::uint8_t kMessageVersion = 1;
 constexpr std::size_t kEntryHeaderSize = 24;
-constexpr std::size_t kDurableSize = 24;
-constexpr std::size_t kDurableCountMax = 256;                 // voters of both configurations
+constexpr std::size_t kHeldSize = 24;
+constexpr std::size_t kHeldCountMax = 256;                    // voters of both configurations
 constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 62;  // terms, indexes, rounds: far from wrapping around
 
 void put(base::Writer& out, LogId id) {
@@ -82,8 +82,8 @@ struct Encoder {
     out.u64(body.commit.value);
     out.u64(body.round);
     out.u64(static_cast<std::uint64_t>(body.quorum_age));
-    out.u32(static_cast<std::uint32_t>(body.durable.size()));
-    for (const auto& [member, index] : body.durable) {
+    out.u32(static_cast<std::uint32_t>(body.held.size()));
+    for (const auto& [member, index] : body.held) {
       put(out, member);
       out.u64(index.value);
     }
@@ -247,10 +247,10 @@ class Decoder {
     beat.round = number();
     beat.quorum_age = static_cast<base::Micros>(number());
     const std::uint32_t count = in_.u32();
-    if (count > kDurableCountMax || count > in_.remaining() / kDurableSize) in_.fail();
+    if (count > kHeldCountMax || count > in_.remaining() / kHeldSize) in_.fail();
     for (std::uint32_t i = 0; i < count && in_.ok(); ++i) {
       const Member who = member();
-      beat.durable.emplace_back(who, Index(number()));
+      beat.held.emplace_back(who, Index(number()));
     }
     return beat;
   }
@@ -263,6 +263,14 @@ class Decoder {
 
 bool is_control(const Message& message) {
   return !std::holds_alternative<AppendRequest>(message.body) && !std::holds_alternative<AppendReply>(message.body);
+}
+
+// A candidate asks when its own vote is on the disk, and who leads was one.
+bool says_durable_term(const Message& message) {
+  if (const auto* const request = std::get_if<VoteRequest>(&message.body)) return !request->pre;
+  if (const auto* const reply = std::get_if<VoteReply>(&message.body)) return reply->granted && !reply->pre;
+  if (const auto* const reply = std::get_if<AppendReply>(&message.body)) return reply->accepted;
+  return std::holds_alternative<AppendRequest>(message.body) || std::holds_alternative<Heartbeat>(message.body);
 }
 
 base::Bytes encode(const Message& message) {

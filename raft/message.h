@@ -44,8 +44,8 @@ struct AppendReply {
 struct Heartbeat {
   Index commit;  // min(commit, match of the receiver)
   std::uint64_t round = 0;
-  base::Micros quorum_age = 0;                    // age of the leader's last quorum contact (bounded reads)
-  std::vector<std::pair<Member, Index>> durable;  // every voter's durable index, as the leader knows it (R10)
+  base::Micros quorum_age = 0;                 // age of the leader's last quorum contact (bounded reads)
+  std::vector<std::pair<Member, Index>> held;  // every voter's match, as the leader knows it (R10)
 };
 struct HeartbeatReply {
   std::uint64_t round = 0;
@@ -81,6 +81,8 @@ struct Message {
 
 // True for the small urgent ones, which travel on Channel::kControl.
 bool is_control(const Message& message);
+// Whether `term` is on the sender's disk when this message leaves (R9).
+bool says_durable_term(const Message& message);
 base::Bytes encode(const Message& message);
 // kCorrupt or kTooLarge; hostile input (R18).
 base::Result<Message> decode_message(base::ByteView bytes);

@@ -90,7 +90,7 @@ Status Core::State::status() const {
   status.cached_bytes = log.cached_bytes();
   status.heartbeat_quorum_age = heartbeat_quorum_age;
   status.ticks_since_heartbeat = now - heartbeat_tick;
-  status.heartbeat_durable = heartbeat_durable;
+  status.heartbeat_held = heartbeat_held;
   for (const auto& [member, peer] : peers) {
     status.peers.push_back({member, configuration().is_voter(member), peer.match, peer.next, peer.durable,
                             to_string(peer.state), heard_lately(peer)});

@@ -175,7 +175,7 @@ void Core::State::send_heartbeat(Member member, Progress& peer) {
   for (const Member voter : configuration().all()) {
     if (!configuration().is_voter(voter)) continue;
     const Progress* known = progress_of(voter);
-    beat.durable.emplace_back(voter, known ? known->durable : log.durable());
+    beat.held.emplace_back(voter, known ? known->match : log.durable());
   }
   peer.commit_sent = std::max(peer.commit_sent, beat.commit);
   send(member, std::move(beat));
@@ -312,11 +312,12 @@ void Core::State::reject_append(Member from, const AppendRequest& request) {
 
 void Core::State::handle(const Message& message, const Heartbeat& beat) {
   heartbeat_quorum_age = beat.quorum_age;
-  heartbeat_durable = beat.durable;
   heartbeat_tick = now;
   // At most what we acknowledged to this leader. It remembers that beyond a restart in which damage may have changed our log (R12): only what
   // an append has shown to be equal since then counts.
   commit_to(std::min({beat.commit, std::max(commit, leader_match), log.last().index}));
+  heartbeat_held = beat.held;
+  for (auto& [member, index] : heartbeat_held) index = std::min(index, commit);  // the rest may yet be taken back
   send(message.from, HeartbeatReply{.round = beat.round, .match = known_match(), .disk_stalled = disk_stalled});
 }
 

@@ -172,7 +172,7 @@ struct Core::State {
   bool installing = false;  // no appends are taken
   std::optional<LogId> install_ready;
   base::Micros heartbeat_quorum_age = 0;
-  std::vector<std::pair<Member, Index>> heartbeat_durable;
+  std::vector<std::pair<Member, Index>> heartbeat_held;
   std::uint64_t heartbeat_tick = 0;
 
   // Leader.

@@ -2,6 +2,7 @@
 bootstrap, a data directory that was rolled back to an older copy. Each is refused by name, and the cluster is not disturbed."""
 import os
 import shutil
+import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -323,17 +324,35 @@ def forced_bootstrap(workspace):
 
 def rolled_back_copy_is_refused(workspace):
     """A restored copy of a member counts as lost (R10): the nodes that remember a later life of it refuse it until it is wiped."""
+    refuse_copy(workspace, running=False)
+
+
+def copy_of_the_running_life_is_refused(workspace):
+    """The copy was made while the node ran, as a snapshot of its disk is: its next start looks like a restart, but for what it lacks."""
+    refuse_copy(workspace, running=True)
+
+
+def refuse_copy(workspace, running):
     cluster = formed(workspace)
     try:
         victim = cluster.followers()[0]
         copy = os.path.join(workspace.path, "copy")
-        victim.stop()
+        if running:
+            victim.signal(signal.SIGSTOP)
+        else:
+            victim.stop()
         shutil.copytree(victim.data_dir, copy, ignore=shutil.ignore_patterns("sock", "lock"))
-        victim.start()
+        if running:
+            victim.signal(signal.SIGCONT)
+        else:
+            victim.start()
         cluster.wait_healthy()
         insert(cluster.leader(), 6, 10)
         cluster.wait_equal()
-        victim.stop()
+        if running:
+            victim.kill()
+        else:
+            victim.stop()
         shutil.rmtree(victim.data_dir)
         shutil.copytree(copy, victim.data_dir)
         assert ids(victim) == [1, 2, 3, 4, 5]
@@ -366,4 +385,4 @@ def rolled_back_copy_is_refused(workspace):
 
 if __name__ == "__main__":
     main(replaced_copy_halts, replaced_copy_halts_later, two_processes_with_one_id, node_of_another_cluster, wrong_secret_and_wrong_list,
-         forced_bootstrap, rolled_back_copy_is_refused)
+         forced_bootstrap, rolled_back_copy_is_refused, copy_of_the_running_life_is_refused)

@@ -114,7 +114,7 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   meta.catalogue = {id, true, {{base::DatabaseId(2), base::Term(1), "app.db", 4096, id, 42, 7}}};
   node::Meta empty;
   empty.node = base::NodeId(1);
-  const node::Hello hello{base::Incarnation(0x99), 4, ballot, ballot, base::Term(3), id, 0x1234};
+  const node::Hello hello{base::Incarnation(0x99), 4, ballot, ballot, base::Term(3), id, 0x1234, true, false};
   const auto frame = node::make_frame(base::Group::kData, node::FrameKind::kForward, 77, base::view_of("body"));
   const node::Forward forward{base::Term(3), origin, 2, 1000, "app.db", base::copy_of(base::view_of("request"))};
   node::ForwardReply reply{origin, base::Term(3), node::ForwardVerdict::kFailed, id, base::Index(9), {}, {}};

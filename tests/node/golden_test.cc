@@ -102,6 +102,8 @@ TEST(Golden, Hello_IsVersion1) {
   hello.term = base::Term{2};
   hello.last = {base::Term{1}, base::Index{12}};
   hello.nodes_hash = 0xe1e2e3e4e5e6e7e8;
+  hello.damaged = true;
+  hello.unsynced = true;
   const base::Bytes bytes = check_golden("hello_v1", encode(hello));
   expect_damage(bytes, Damage::kNoticed, reencoded(decode_hello));
   EXPECT_FALSE(decode_hello(longer(bytes)));

@@ -377,7 +377,10 @@ class Schedule {
     if (node.jobs.empty() && !node.core->has_ready() &&
         status.configuration != configuration_at(node.disk, node.disk.last().index))
       fail(name(node.member) + " follows another configuration than its log says");
+    for (const auto& [member, index] : status.heartbeat_held) check_held(node, member, index);
     if (status.role != raft::Role::kLeader) return;
+    for (const raft::PeerStatus& peer : status.peers)
+      check_held(node, peer.member, std::min(peer.match, status.commit));
     const auto [leader, fresh] = leaders_.try_emplace(status.term, node.member);
     if (leader->second != node.member)
       fail("two leaders of term " + std::to_string(status.term.value) + ": " + name(node.member) + ", " +
@@ -389,6 +392,13 @@ class Schedule {
         fail("leader completeness: " + name(node.member) + " leads term " + std::to_string(status.term.value) +
              " without " + describe(id));
     }
+  }
+
+  // What a node remembers against an older copy of another one's disk (R10) is never more than that disk had.
+  void check_held(Node& node, Member who, Index index) {
+    if (index > Index{} && !holds(who, committed_.at(index.value - 1)))
+      fail(name(node.member) + " remembers more of " + name(who) +
+           " than its disk has: " + std::to_string(index.value));
   }
 
   void check_applied(Node& node) {
@@ -421,6 +431,8 @@ class Schedule {
       const auto [vote, fresh] = votes_.try_emplace({message.term, node.member}, candidate);
       if (vote->second != candidate) fail("two votes in a term: " + who);
     };
+    if (raft::says_durable_term(message) && hard.term < message.term)
+      fail("speaks in a term that its disk does not know: " + who);
     if (const auto* reply = std::get_if<raft::VoteReply>(&message.body); reply && !reply->pre && reply->granted)
       vote_for(message.to);
     if (const auto* request = std::get_if<raft::VoteRequest>(&message.body); request && !request->pre)
@@ -434,7 +446,6 @@ class Schedule {
       if (term && !holds(node.member, {*term, match})) fail("acknowledges what its disk does not hold: " + who);
     };
     if (const auto* reply = std::get_if<raft::AppendReply>(&message.body); reply && reply->accepted) {
-      if (hard.term < message.term) fail("acknowledges in a term that its disk does not know: " + who);
       if (hard.term == message.term && node.disk.last().index < reply->match) fail("ack before its sync: " + who);
       promises(reply->match);
     }

@@ -1,0 +1,103 @@
+// Whether a node is taken for an older copy of itself (R10).
+#include "node/lives.h"
+
+#include <gtest/gtest.h>
+
+namespace node {
+namespace {
+
+constexpr base::Member kMember{base::NodeId{2}, base::Incarnation{12}};
+constexpr base::Member kWiped{base::NodeId{2}, base::Incarnation{99}};
+
+Hello hello(std::uint64_t boot, std::uint64_t term, std::uint64_t last) {
+  Hello out;
+  out.boot = boot;
+  out.cluster = {3, base::Incarnation{11}};
+  out.term = base::Term{term};
+  out.last = {base::Term{1}, base::Index{last}};
+  return out;
+}
+
+// Start 5 was met; it spoke in term 7 and held 40 committed entries.
+struct Met : testing::Test {
+  Met() {
+    EXPECT_TRUE(lives.check(kMember, 50, hello(5, 7, 30)));
+    lives.has_term(kMember, base::Term{7});
+    lives.has_term(kMember, base::Term{6});
+    lives.held(kMember, base::Index{40});
+    lives.held(kMember, base::Index{39});
+  }
+  void expect_refused(const Hello& statement, const std::string& why) {
+    const auto refused = lives.check(kMember, 60, statement);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, base::Code::kRefused);
+    EXPECT_EQ(refused.error().message,
+              "was started from an older copy of its data_dir (" + why + "); start it with an empty data_dir");
+  }
+  Lives lives;
+};
+
+TEST_F(Met, Restart_IsTakenAsItIs) {
+  EXPECT_TRUE(lives.check(kMember, 60, hello(6, 7, 40)));
+  EXPECT_TRUE(lives.check(kMember, 70, hello(8, 9, 41)));
+}
+
+TEST_F(Met, SameProcess_MayHaveMadeItsStatementBeforeItSpoke) {
+  EXPECT_TRUE(lives.check(kMember, 50, hello(5, 6, 10)));
+}
+
+TEST_F(Met, OlderStart_IsRefused) { expect_refused(hello(4, 7, 40), "start 4, a later start 5 is known"); }
+
+TEST_F(Met, SameStartOfAnotherProcess_IsRefused) {
+  expect_refused(hello(5, 7, 40), "start 5, a later start 5 is known");
+}
+
+TEST_F(Met, CopyOfTheRunningLife_LacksEntries_IsRefused) {
+  expect_refused(hello(6, 7, 39), "its log ends at 39, it has acknowledged 40");
+}
+
+TEST_F(Met, CopyOfTheRunningLife_LacksATerm_IsRefused) {
+  expect_refused(hello(6, 6, 40), "its term is 6, it has spoken in 7");
+}
+
+TEST_F(Met, Copy_StaysRefusedUntilItComesWithAnotherIncarnation) {
+  expect_refused(hello(6, 7, 39), "its log ends at 39, it has acknowledged 40");
+  expect_refused(hello(7, 9, 90), "its log ends at 39, it has acknowledged 40");
+  EXPECT_TRUE(lives.check(kWiped, 70, hello(1, 0, 0)));
+}
+
+TEST_F(Met, DamagedLog_IsNoCopy) {
+  Hello damaged = hello(6, 2, 3);
+  damaged.damaged = true;
+  EXPECT_TRUE(lives.check(kMember, 60, damaged));
+}
+
+TEST_F(Met, NodeWithoutAnEntry_StatesNoTerm) {
+  Lives fresh;
+  Hello empty = hello(1, 0, 0);
+  empty.cluster = {};
+  ASSERT_TRUE(fresh.check(kMember, 10, empty));
+  fresh.has_term(kMember, base::Term{2});
+  empty.boot = 2;
+  EXPECT_TRUE(fresh.check(kMember, 20, empty));
+}
+
+TEST(Lives, AcknowledgedBeforeTheSync_ProvesNothing) {
+  Lives lives;
+  Hello unsynced = hello(1, 1, 5);
+  unsynced.unsynced = true;
+  ASSERT_TRUE(lives.check(kMember, 10, unsynced));
+  lives.held(kMember, base::Index{40});
+  EXPECT_TRUE(lives.check(kMember, 20, hello(2, 1, 30)));
+}
+
+TEST(Lives, AnotherIncarnation_IsAnotherLife) {
+  Lives lives;
+  ASSERT_TRUE(lives.check(kWiped, 10, hello(1, 1, 0)));
+  lives.held(kMember, base::Index{40});  // of the one before
+  lives.has_term(kMember, base::Term{9});
+  EXPECT_TRUE(lives.check(kWiped, 20, hello(2, 1, 0)));
+}
+
+}  // namespace
+}  // namespace node
