@@ -13,7 +13,7 @@ constexpr std::byte kTableLeaf{0x0D};
 
 }  // namespace
 
-pages::CreateDatabase empty_database(const std::string& name, const base::Origin& origin) {
+pages::CreateDatabase empty_database(const std::string& name, const base::Origin& origin, base::Index seen) {
   base::Bytes page(kDefaultPageSize);
   const std::string_view magic("SQLite format 3\0", 16);
   std::memcpy(page.data(), magic.data(), magic.size());
@@ -36,6 +36,7 @@ pages::CreateDatabase empty_database(const std::string& name, const base::Origin
   create.name = name;
   create.page_size = kDefaultPageSize;
   create.origin = origin;
+  create.seen = seen;
   create.size_after = 1;
   create.digest_after = pages::page_hash(1, page);
   create.initial.push_back(pages::make_patch(1, {}, page));

@@ -19,7 +19,8 @@ std::string text(base::LogId id) { return std::to_string(id.index.value) + "@" +
 
 }  // namespace
 
-Ledger::Ledger(const Catalogue& catalogue) : at_(catalogue.at), formed_(catalogue.formed) {
+Ledger::Ledger(const Catalogue& catalogue)
+    : at_(catalogue.at), formed_(catalogue.formed), last_drop_(catalogue.last_drop) {
   for (const CatalogueRow& row : catalogue.rows) {
     databases_[row.id] = {row.id, row.created, row.name, row.page_size, row.last, row.digest, row.size, std::nullopt};
     names_[row.name] = row.id;
@@ -47,6 +48,7 @@ Catalogue Ledger::catalogue() const {
   Catalogue out;
   out.at = at_;
   out.formed = formed_;
+  out.last_drop = last_drop_;
   for (const auto& [id, database] : databases_)
     out.rows.push_back(
         {id, database.created, database.name, database.page_size, database.last, database.digest, database.size});
@@ -203,6 +205,11 @@ void Ledger::decide_create(const base::Entry& entry, Decision& decision) {
     make_void(decision, "database " + create->name + " exists");
     return;
   }
+  if (create->seen < last_drop_) {
+    make_void(decision, "database " + create->name + " was asked for at entry " + std::to_string(create->seen.value) +
+                            ", before a drop at " + std::to_string(last_drop_.value));
+    return;
+  }
   const base::DatabaseId id{entry.id.index.value};
   databases_[id] = {id,       entry.id.term,        create->name,       create->page_size,
                     entry.id, create->digest_after, create->size_after, std::nullopt};
@@ -227,6 +234,7 @@ void Ledger::decide_drop(const base::Entry& entry, Decision& decision) {
   decision.name = it->second.name;
   names_.erase(it->second.name);
   databases_.erase(it);
+  last_drop_ = entry.id.index;
   decision.effect = Effect::kDrop;
 }
 

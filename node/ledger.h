@@ -74,6 +74,8 @@ class Ledger {
 
   [[nodiscard]] base::LogId at() const { return at_; }
   [[nodiscard]] bool formed() const { return formed_; }
+  // Index of the last effective drop of any database.
+  [[nodiscard]] base::Index last_drop() const { return last_drop_; }
   [[nodiscard]] const Database* find(base::DatabaseId id) const;
   [[nodiscard]] const Database* find(const std::string& name) const;
   [[nodiscard]] const std::map<base::DatabaseId, Database>& databases() const { return databases_; }
@@ -92,6 +94,7 @@ class Ledger {
 
   base::LogId at_;
   bool formed_ = false;
+  base::Index last_drop_;
   std::map<base::DatabaseId, Database> databases_;
   std::map<std::string, base::DatabaseId> names_;
 };

@@ -58,6 +58,7 @@ base::Bytes encode(const Meta& meta) {
   }
   write_log_id(out, meta.catalogue.at);
   out.u8(meta.catalogue.formed ? 1 : 0);
+  out.u64(meta.catalogue.last_drop.value);
   out.u32(static_cast<std::uint32_t>(meta.catalogue.rows.size()));
   for (const CatalogueRow& row : meta.catalogue.rows) {
     out.u64(row.id.value);
@@ -94,6 +95,9 @@ Result<Meta> decode_meta(base::ByteView body) {
   const std::uint8_t formed = in.u8();
   if (formed > 1) return base::make_error(Code::kCorrupt, "meta: neither formed nor not");
   meta.catalogue.formed = formed == 1;
+  meta.catalogue.last_drop = base::Index{in.u64()};
+  if (meta.catalogue.last_drop > meta.catalogue.at.index)
+    return base::make_error(Code::kCorrupt, "meta: a drop behind what the catalogue decides");
   const std::uint32_t count = in.u32();
   if (count > kRowsMax) return base::make_error(Code::kCorrupt, "meta: too many databases");
   for (std::uint32_t i = 0; i < count && in.ok(); ++i) {

@@ -50,6 +50,7 @@ struct CatalogueRow {
 struct Catalogue {
   base::LogId at;       // everything up to here is decided in `rows`
   bool formed = false;  // all initial members held the first entry (DESIGN 6.2)
+  base::Index last_drop;
   std::vector<CatalogueRow> rows;
 };
 

@@ -39,6 +39,8 @@ void NodeImpl::on_committed(const base::Entry& entry) {
     case Effect::kCreate:
       leases_.add(decision.db, decision.id);
       creating_.erase(decision.name);
+      for (auto& [token, waiter] : creates_)
+        if (waiter.create.name == decision.name) waiter.created = decision.db;
       break;
     case Effect::kDrop:
       leases_.remove(decision.db);
@@ -50,6 +52,7 @@ void NodeImpl::on_committed(const base::Entry& entry) {
       break;
     case Effect::kVoid:
       events_.add("void", "entry " + std::to_string(decision.id.index.value) + ": " + decision.reason);
+      creating_.erase(decision.name);
       if (const Ledger::Database* database = ledger_.find(decision.db);
           database != nullptr && decision.decides_transaction)
         leases_.decided(decision.db, database->last);
@@ -116,14 +119,14 @@ void NodeImpl::settle_waiters() {
     post([done = std::move(done)] { done(base::ok()); });
   }
   for (auto it = creates_.begin(); it != creates_.end();) {
-    const Ledger::Database* found = ledger_.find(it->second.create.name);
-    if (found == nullptr || apply_->image(found->id) == nullptr) {
+    const std::optional<DatabaseId> created = it->second.created;  // and maybe dropped since
+    if (!created || (ledger_.find(*created) != nullptr && apply_->image(*created) == nullptr)) {
       ++it;
       continue;
     }
     auto done = std::move(it->second.done);
     it = creates_.erase(it);
-    post([done = std::move(done), id = found->id] { done(id); });
+    post([done = std::move(done), id = *created] { done(id); });
   }
   for (auto it = drops_.begin(); it != drops_.end();) {
     if (ledger_.find(it->second.id) != nullptr || apply_->image(it->second.id) != nullptr) {
@@ -231,11 +234,13 @@ Error NodeImpl::overdue(const Asked& asked) const {
   return asked.refusal ? *asked.refusal : unavailable();
 }
 
-// Creation and drop are asked again until the log shows them: asking twice creates once, since the second entry is void; and a drop names the
-// id, since the name may be another database's by then. The waiter may be gone when a proposal returns.
+// Creation and drop are asked again until the log shows them. Asking twice creates once: the second entry is void, while the database is there,
+// and after its drop, which the asker had not seen. A drop names the id, since the name may be another database's by then. The waiter may be
+// gone when a proposal returns.
 void NodeImpl::ask_create(std::uint64_t token) {
   CreateWaiter& waiter = creates_.at(token);
-  if (ledger_.find(waiter.create.name) != nullptr) return;
+  if (waiter.created) return;
+  if (waiter.create.seen < ledger_.last_drop()) see_drops(waiter);
   Asked& asked = waiter.asked;
   if (active_term_) {
     if (creating_.count(waiter.create.name) != 0 && creating_[waiter.create.name] == active_term_) {
@@ -252,6 +257,14 @@ void NodeImpl::ask_create(std::uint64_t token) {
   if (!ask_leader(ControlKind::kCreate, token, *waiter.payload)) return;
   asked.at = now();
   ++asked.open;
+}
+
+// A database was dropped since the question was put into words, and what was asked for was not created before: so it is still wanted.
+void NodeImpl::see_drops(CreateWaiter& waiter) {
+  auto create = pages::decode_create(*waiter.payload);
+  CHECK(create.has_value());
+  create->seen = waiter.create.seen = ledger_.at().index;
+  waiter.payload = base::share(pages::encode(*create));
 }
 
 void NodeImpl::ask_drop(std::uint64_t token) {
@@ -324,7 +337,8 @@ Status NodeImpl::create_for_execution(const std::string& name) {
   if (!active_term_) return unavailable();
   if (const auto known = creating_.find(name); known != creating_.end() && known->second == active_term_)
     return base::ok();
-  const pages::CreateDatabase create = empty_database(name, {self_.incarnation, meta_.boot, ++sequence_});
+  const pages::CreateDatabase create =
+      empty_database(name, {self_.incarnation, meta_.boot, ++sequence_}, ledger_.at().index);
   return propose_create(create, base::share(pages::encode(create)));
 }
 

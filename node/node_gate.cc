@@ -139,6 +139,7 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
     return;
   }
   create.origin = {self_.incarnation, meta_.boot, ++sequence_};
+  create.seen = Index{commit_index_.load(std::memory_order_acquire)};
   base::SharedBytes payload = base::share(pages::encode(create));
   if (payload->size() > base::kEntryPayloadMax) {
     done(base::make_error(Code::kTooLarge, "database " + create.name + " is too large to be created in one log entry"));
@@ -156,6 +157,7 @@ void NodeImpl::create_database(pages::CreateDatabase create, Micros deadline,
     waiter.payload = std::move(payload);
     waiter.deadline = deadline;
     waiter.done = std::move(done);
+    if (const Ledger::Database* found = ledger_.find(waiter.create.name)) waiter.created = found->id;
     ask_create(token);
     settle_waiters();
   });

@@ -97,6 +97,7 @@ class NodeImpl final : public Node {
     base::Micros deadline = 0;
     std::function<void(base::Result<base::DatabaseId>)> done;
     Asked asked;
+    std::optional<base::DatabaseId> created;  // by whomever
   };
   struct DropWaiter {
     base::DatabaseId id;
@@ -173,6 +174,7 @@ class NodeImpl final : public Node {
   void settle_waiters();
   void expire_waiters();
   void ask_create(std::uint64_t token);
+  void see_drops(CreateWaiter& waiter);
   void ask_drop(std::uint64_t token);
   void ask_refused(std::uint64_t token, const base::Error& why);
   base::Error overdue(const Asked& asked) const;

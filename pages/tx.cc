@@ -212,6 +212,7 @@ base::Bytes encode(const CreateDatabase& create) {
   put_origin(out, create.origin);
   out.varint(create.size_after);
   out.u64(create.digest_after);
+  out.varint(create.seen.value);
   out.varint(create.name.size());
   out.raw(base::view_of(create.name));
   put_body(out, body);
@@ -301,6 +302,7 @@ base::Result<CreateDatabase> decode_create(base::ByteView payload) {
   create.origin = get_origin(in);
   create.size_after = get_u32(in);
   create.digest_after = in.u64();
+  create.seen = base::Index(in.varint());
   const std::uint64_t name_size = in.varint();
   if (name_size > kNameMax) return corrupt("a database name of " + std::to_string(name_size) + " bytes");
   create.name = std::string(base::text_of(in.raw(static_cast<std::size_t>(name_size))));

@@ -92,6 +92,9 @@ struct CreateDatabase {
   std::vector<Patch> initial;  // kZeros/kFull images of pages 1..n (n > 1 for hql_import)
   PageNo size_after = 1;
   std::uint64_t digest_after = 0;
+  // What its asker had seen of the log, and no such database in it. With a later drop in the log the entry is void: it may be a repetition of
+  // a creation that has happened, and whose database was dropped.
+  base::Index seen;
 };
 struct DropDatabase {
   DatabaseId db;

@@ -26,7 +26,7 @@ auto fields(const pages::TxHeader& h) {
 auto fields(const pages::TxPart& p) { return std::tie(p.db, p.origin, p.lease_term, p.lease, p.number); }
 auto fields(const pages::TxAbort& a) { return std::tie(a.db, a.origin, a.lease_term, a.lease); }
 auto fields(const pages::CreateDatabase& c) {
-  return std::tie(c.name, c.page_size, c.origin, c.size_after, c.digest_after);
+  return std::tie(c.name, c.page_size, c.origin, c.size_after, c.digest_after, c.seen);
 }
 auto fields(const pages::DropDatabase& d) { return std::tie(d.db, d.name, d.origin); }
 
@@ -131,7 +131,7 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   final_part.header.patch_count = 5;
   const pages::TxPart part{base::DatabaseId(2), origin, base::Term(5), base::LeaseId(77), 1, tx.patches};
   const pages::TxAbort abort{base::DatabaseId(2), origin, base::Term(5), base::LeaseId(77)};
-  const pages::CreateDatabase create{"app.db", 512, origin, {pages::make_patch(1, {}, page)}, 1, 42};
+  const pages::CreateDatabase create{"app.db", 512, origin, {pages::make_patch(1, {}, page)}, 1, 42, base::Index{7}};
   const pages::DropDatabase drop{base::DatabaseId(2), "app.db", origin};
   return {{"valid-tx", pages::encode(tx)},
           {"valid-tx-small", pages::encode(small)},

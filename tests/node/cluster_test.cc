@@ -573,7 +573,7 @@ TEST(ThreeNodes, TwoCreationsOfOneNameWithoutAQuorum_AreBothUnknown) {
     if (id != leader) cluster.network().partition({leader}, {id});
   std::vector<base::Result<base::DatabaseId>> results;
   for (std::uint64_t i = 1; i <= 2; ++i)
-    node.create_database(node::empty_database("new.db", {node.self().incarnation, 1, 1000 + i}),
+    node.create_database(node::empty_database("new.db", {node.self().incarnation, 1, 1000 + i}, {}),
                          node.now() + 5 * kSecond,
                          [&](base::Result<base::DatabaseId> created) { results.push_back(std::move(created)); });
   ASSERT_TRUE(cluster.run_until([&] { return results.size() == 2; }, 10 * kSecond)) << cluster.dump();
@@ -615,6 +615,54 @@ TEST(ThreeNodes, DropThatIsAskedAgain_SparesTheNextDatabaseOfTheName) {
   };
   for (const NodeId id : cluster.ids())
     EXPECT_TRUE(cluster.run_until([&] { return has_it(id); }, 10 * kSecond)) << cluster.dump();
+}
+
+// The same for a creation: its asker hears nothing, and the database comes and goes meanwhile.
+TEST(ThreeNodes, CreationThatIsAskedAgain_BringsNothingBack) {
+  Cluster cluster({.seed = 86});
+  make_healthy(cluster);
+  const NodeId leader = cluster.leader();
+  const NodeId asker{1 + leader.value % 3};
+  node::Node& deaf = *cluster.node(asker);
+  cluster.network().block(leader, asker);  // one way: what it asks arrives
+  std::optional<base::Result<base::DatabaseId>> created;
+  deaf.create_database(node::empty_database("new.db", {}, {}), deaf.now() + 20 * kSecond,
+                       [&](base::Result<base::DatabaseId> r) { created = r; });
+  node::Node& leading = *cluster.node(leader);
+  std::optional<base::DatabaseId> first;
+  ASSERT_TRUE(cluster.run_until([&] { return (first = leading.database_id("new.db")).has_value(); }, 10 * kSecond))
+      << cluster.dump();
+  std::optional<base::Status> dropped;
+  leading.drop_database("new.db", leading.now() + 10 * kSecond, [&](base::Status s) { dropped = s; });
+  ASSERT_TRUE(cluster.run_until([&] { return dropped.has_value(); }, 15 * kSecond)) << cluster.dump();
+  ASSERT_TRUE(dropped->has_value()) << base::to_string(dropped->error());
+  EXPECT_FALSE(created.has_value());
+  cluster.run_for(900 * base::kMillisecond);  // it asks again every 500 ms
+  EXPECT_FALSE(leading.database_id("new.db").has_value()) << "the repetition made it again";
+  cluster.network().heal_all();
+  ASSERT_TRUE(cluster.run_until([&] { return created.has_value(); }, 25 * kSecond)) << cluster.dump();
+  ASSERT_TRUE(created->has_value()) << base::to_string(created->error());
+  EXPECT_EQ(**created, *first);
+  cluster.run_for(kSecond);
+  for (const NodeId id : cluster.ids()) EXPECT_FALSE(cluster.node(id)->database_id("new.db").has_value());
+
+  // A creation that a drop has overtaken, without having happened, is asked for again.
+  cluster.network().block(leader, asker);
+  created.reset();
+  std::optional<base::Result<base::DatabaseId>> other;
+  leading.create_database(node::empty_database("other.db", {}, {}), leading.now() + 10 * kSecond,
+                          [&](base::Result<base::DatabaseId> r) { other = r; });
+  ASSERT_TRUE(cluster.run_until([&] { return other.has_value(); }, 15 * kSecond)) << cluster.dump();
+  dropped.reset();
+  leading.drop_database("other.db", leading.now() + 10 * kSecond, [&](base::Status s) { dropped = s; });
+  ASSERT_TRUE(cluster.run_until([&] { return dropped.has_value(); }, 15 * kSecond)) << cluster.dump();
+  deaf.create_database(node::empty_database("new.db", {}, {}), deaf.now() + 20 * kSecond,
+                       [&](base::Result<base::DatabaseId> r) { created = r; });
+  cluster.run_for(300 * base::kMillisecond);
+  EXPECT_FALSE(leading.database_id("new.db").has_value()) << "it had not seen the drop";
+  cluster.network().heal_all();
+  ASSERT_TRUE(cluster.run_until([&] { return created.has_value(); }, 25 * kSecond)) << cluster.dump();
+  EXPECT_TRUE(created->has_value()) << base::to_string(created->error());
 }
 
 // The leader says at once why it does not do what another node asks it for.

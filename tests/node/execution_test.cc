@@ -71,7 +71,7 @@ class ExecutionTest : public ::testing::Test, public ExecutorFactory {
     return ledger_.decide({{kTerm, ledger_.at().index.next()}, kind, std::move(payload)});
   }
   DatabaseId create(const std::string& name) {
-    const auto payload = base::share(pages::encode(empty_database(name, {kOrigin, 1, 1000})));
+    const auto payload = base::share(pages::encode(empty_database(name, {kOrigin, 1, 1000}, {})));
     return append(base::EntryKind::kData, payload).db;
   }
   void take(std::uint64_t sequence, const std::string& database = "app.db", std::uint64_t lowest_pending = 1,

@@ -38,6 +38,7 @@ Meta meta() {
   out.groups[1].floor = {base::Term{1}, base::Index{4}};
   out.catalogue.at = {base::Term{2}, base::Index{12}};
   out.catalogue.formed = true;
+  out.catalogue.last_drop = base::Index{11};
   out.catalogue.rows.push_back(
       {base::DatabaseId{3}, base::Term{1}, "app.db", 4096, {base::Term{2}, base::Index{11}}, 0xd1, 5});
   return out;

@@ -18,7 +18,10 @@ class Script {
     term_ = term;
     return append(base::EntryKind::kNoop, nullptr);
   }
-  Decision create(const std::string& name) { return data(pages::encode(empty_database(name, {kMe, 1, 1}))); }
+  Decision create(const std::string& name) { return create(name, ledger.at().index); }
+  Decision create(const std::string& name, base::Index seen) {
+    return data(pages::encode(empty_database(name, {kMe, 1, 1}, seen)));
+  }
   // The first term begins, with one database.
   base::DatabaseId begin() {
     noop(1);
@@ -119,6 +122,27 @@ TEST(Ledger, SameNameTwice_SecondCreateIsVoid_AfterDropItIsAnother) {
   EXPECT_NE(second.db, first.db);
   EXPECT_EQ(script.data(pages::encode(delayed)).effect, Effect::kVoid);
   EXPECT_EQ(script.data(pages::encode(pages::DropDatabase{first.db, "a.db", {}})).effect, Effect::kVoid);
+}
+
+// Who asks again has not seen that its creation happened. By then the database may be gone, and rightly so.
+TEST(Ledger, CreationAskedForBeforeADrop_IsVoid) {
+  Script script;
+  const base::DatabaseId first = script.begin();
+  const base::Index seen{first.value - 1};
+  const base::DatabaseId other = script.create("b.db").db;
+  ASSERT_EQ(script.data(pages::encode(pages::DropDatabase{first, "a.db", {}})).effect, Effect::kDrop);
+  EXPECT_EQ(script.ledger.last_drop(), script.ledger.at().index);
+  const Decision late = script.create("a.db", seen);
+  EXPECT_EQ(late.effect, Effect::kVoid);
+  EXPECT_EQ(late.reason, "database a.db was asked for at entry 1, before a drop at 4");
+  EXPECT_EQ(late.name, "a.db");
+  EXPECT_EQ(script.ledger.find("a.db"), nullptr);
+  Ledger again(script.ledger.catalogue());  // what a restart or another node decides
+  EXPECT_EQ(again.last_drop(), script.ledger.last_drop());
+  EXPECT_EQ(script.create("a.db", script.ledger.last_drop()).effect, Effect::kCreate);
+  EXPECT_EQ(script.data(pages::encode(pages::DropDatabase{first, "a.db", {}})).effect, Effect::kVoid);
+  EXPECT_EQ(script.create("c.db", again.last_drop()).effect, Effect::kCreate) << "a void drop counted";
+  EXPECT_NE(script.ledger.find(other), nullptr);
 }
 
 pages::TxPart part_of(const pages::Tx& tx, std::uint32_t number) {

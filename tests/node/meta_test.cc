@@ -24,6 +24,7 @@ Meta sample() {
   meta.groups[0] = {{base::Term{2}, base::Index{10}}, configuration};
   meta.catalogue.at = {base::Term{2}, base::Index{12}};
   meta.catalogue.formed = true;
+  meta.catalogue.last_drop = base::Index{9};
   meta.catalogue.rows.push_back(
       {base::DatabaseId{3}, base::Term{1}, "app.db", 4096, {base::Term{2}, base::Index{11}}, 42, 5});
   return meta;
@@ -34,6 +35,7 @@ TEST(Meta, EncodeThenDecode_IsTheSame) {
   const auto decoded = decode_meta(encode(meta));
   ASSERT_TRUE(decoded.has_value()) << decoded.error().message;
   EXPECT_EQ(encode(*decoded), encode(meta));
+  EXPECT_EQ(decoded->catalogue.last_drop, base::Index{9});
   EXPECT_EQ(decoded->catalogue.rows.at(0).name, "app.db");
   EXPECT_EQ(decoded->groups[0].configuration, meta.groups[0].configuration);
 }

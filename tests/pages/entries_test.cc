@@ -106,6 +106,7 @@ TEST(Entries, CreateRoundTrip_KeepsEveryField) {
   EXPECT_EQ(decoded->origin, create.origin);
   EXPECT_EQ(decoded->size_after, create.size_after);
   EXPECT_EQ(decoded->digest_after, create.digest_after);
+  EXPECT_EQ(decoded->seen, create.seen);
   EXPECT_TRUE(same(decoded->initial, create.initial));
 }
 

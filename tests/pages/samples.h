@@ -65,6 +65,7 @@ inline pages::CreateDatabase sample_create() {
   create.initial.push_back({1, pages::PatchKind::kZeros, bytes_of(std::string("\x00\x06SQLite", 8))});
   create.size_after = 1;
   create.digest_after = 0xfeedfacecafebeefULL;
+  create.seen = base::Index(300);
   return create;
 }
 

@@ -387,7 +387,7 @@ void Cluster::create_other(NodeId id, Micros timeout) {
   const std::string name = "other" + std::to_string(others_.size()) + ".db";
   others_[name] = {OpState::kPending, std::nullopt, id};
   node(id)->create_database(
-      node::empty_database(name, {}), node(id)->now() + timeout, [this, name](const auto& result) {
+      node::empty_database(name, {}, {}), node(id)->now() + timeout, [this, name](const auto& result) {
         Other& other = others_.at(name);
         if (other.created != OpState::kPending) return;
         other.created = state_of(result ? base::ok() : base::Status(result.error()));
