@@ -27,8 +27,9 @@ base::Status Lives::check(base::Member member, std::uint64_t boot_nonce, const H
       life.forgot = "its term is " + number(hello.term.value) + ", it has spoken in " + number(life.term.value);
   }
   if (!life.forgot.empty())
-    return base::make_error(base::Code::kRefused, "was started from an older copy of its data_dir (" + life.forgot +
-                                                      "); start it with an empty data_dir");
+    return base::make_error(base::Code::kRefused, "has forgotten what it said before (" + life.forgot +
+                                                      "): its data_dir is an older copy, or its disk has lost what was "
+                                                      "synced; start it with an empty data_dir");
   life.boot = hello.boot;
   life.boot_nonce = boot_nonce;
   life.unsynced = hello.unsynced;
