@@ -90,12 +90,15 @@ Status NodeImpl::admit(const base::PeerInfo& peer, const Hello& hello) {
   return base::ok();
 }
 
-// What the core knows now of the committed entries on the others' disks (R10).
-void NodeImpl::remember_held() {
+// What the core knows of the committed entries on the disk of a member that disconnects (R10). Of others it may know of a later moment than
+// the statement that is on its way from them.
+void NodeImpl::remember_held(const Member& member) {
   const raft::Status status = driver_->core().status();
   if (status.role == raft::Role::kLeader)
-    for (const raft::PeerStatus& peer : status.peers) lives_.held(peer.member, std::min(peer.match, status.commit));
-  for (const auto& [member, index] : status.heartbeat_held) lives_.held(member, index);
+    for (const raft::PeerStatus& peer : status.peers)
+      if (peer.member == member) lives_.held(member, std::min(peer.match, status.commit));
+  for (const auto& [voter, index] : status.heartbeat_held)
+    if (voter == member) lives_.held(member, index);
 }
 
 void NodeImpl::peer_trouble(const Error& why) {
@@ -117,7 +120,7 @@ void NodeImpl::on_down(NodeId peer) {
   bootstrap_->peer_down(peer);
   run_bootstrap();
   if (driver_->has_core()) {
-    remember_held();
+    remember_held(member);
     driver_->core().peer_down(member);
     driver_->pump();
   }

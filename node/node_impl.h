@@ -192,7 +192,7 @@ class NodeImpl final : public Node {
 
   // node_cluster.cc
   base::Status admit(const base::PeerInfo& peer, const Hello& hello);
-  void remember_held();
+  void remember_held(const base::Member& member);
   void send_raft(const raft::Message& message);
   bool send_frame(base::NodeId to, base::Channel channel, FrameKind kind, base::ByteView body);
   void on_raft(const Peer& peer, const Frame& frame);

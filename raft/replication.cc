@@ -189,6 +189,8 @@ void Core::State::handle(const Message& message, const AppendReply& reply) {
   if (reply.accepted) {
     if (peer->state == ProgressState::kProbe) peer->become_replicate();
     match_advanced(message.from, *peer, reply.match);
+  } else if (reply.match == Index{}) {
+    // Every log has what is before the first entry. It is the answer to a message of an earlier term of ours (core.cc).
   } else if (peer->state == ProgressState::kReplicate ? reply.match > peer->match : reply.match == before(peer->next)) {
     if (peer->state == ProgressState::kSnapshot) return;
     // Where our log could agree with one that has `hint` (both sides skip whole terms).

@@ -47,10 +47,12 @@ TEST_F(Met, SameProcess_MayHaveMadeItsStatementBeforeItSpoke) {
   EXPECT_TRUE(lives.check(kMember, 50, hello(5, 6, 10)));
 }
 
-TEST_F(Met, OlderStart_IsRefused) { expect_refused(hello(4, 7, 40), "start 4, a later start 5 is known"); }
+TEST_F(Met, OlderStart_IsRefused) {
+  expect_refused(hello(4, 7, 40), "start 4 comes after a start 5 that it does not know");
+}
 
 TEST_F(Met, SameStartOfAnotherProcess_IsRefused) {
-  expect_refused(hello(5, 7, 40), "start 5, a later start 5 is known");
+  expect_refused(hello(5, 7, 40), "start 5 comes after a start 5 that it does not know");
 }
 
 TEST_F(Met, CopyOfTheRunningLife_LacksEntries_IsRefused) {
@@ -61,10 +63,42 @@ TEST_F(Met, CopyOfTheRunningLife_LacksATerm_IsRefused) {
   expect_refused(hello(6, 6, 40), "its term is 6, it has spoken in 7");
 }
 
-TEST_F(Met, Copy_StaysRefusedUntilItComesWithAnotherIncarnation) {
+TEST_F(Met, OlderStart_StaysRefusedWhenItCountsOn) {
+  expect_refused(hello(4, 7, 40), "start 4 comes after a start 5 that it does not know");
+  expect_refused(hello(6, 9, 90), "start 6 comes after a start 5 that it does not know");
+}
+
+TEST_F(Met, RefusedCopy_IsNotTheProcessThatStillRuns) {
   expect_refused(hello(6, 7, 39), "its log ends at 39, it has acknowledged 40");
-  expect_refused(hello(7, 9, 90), "its log ends at 39, it has acknowledged 40");
-  EXPECT_TRUE(lives.check(kWiped, 70, hello(1, 0, 0)));
+  expect_refused(hello(4, 7, 39), "start 4 comes after a start 5 that it does not know");
+  EXPECT_TRUE(lives.check(kMember, 50, hello(5, 7, 40)));
+}
+
+// It acknowledged more to others while its statement was on its way here.
+TEST_F(Met, StatementThatWasLate_IsForgottenWithTheNextOne) {
+  expect_refused(hello(6, 7, 39), "its log ends at 39, it has acknowledged 40");
+  EXPECT_TRUE(lives.check(kMember, 60, hello(6, 7, 44)));
+}
+
+TEST_F(Met, AnotherIncarnationInBetween_MakesNothingForgotten) {
+  EXPECT_TRUE(lives.check(kWiped, 60, hello(1, 0, 0)));
+  expect_refused(hello(6, 7, 39), "its log ends at 39, it has acknowledged 40");
+}
+
+TEST_F(Met, WhatDamageTook_IsExcusedForGood) {
+  Hello damaged = hello(6, 2, 3);
+  damaged.damaged = true;
+  ASSERT_TRUE(lives.check(kMember, 60, damaged));
+  EXPECT_TRUE(lives.check(kMember, 70, hello(7, 2, 3)));
+}
+
+TEST_F(Met, ManyIncarnations_OnlyTheLastOnesAreKept) {
+  for (std::uint64_t i = 0; i < 16; ++i) {
+    ASSERT_TRUE(lives.check({base::NodeId{2}, base::Incarnation{100 + i}}, i, hello(1, 0, 0)));
+    ASSERT_TRUE(lives.check({base::NodeId{3}, base::Incarnation{100 + i}}, i, hello(1, 0, 0)));
+  }
+  EXPECT_TRUE(lives.check(kMember, 60, hello(4, 1, 1))) << "kept for ever";
+  EXPECT_FALSE(lives.check({base::NodeId{2}, base::Incarnation{115}}, 99, hello(1, 0, 0)));
 }
 
 TEST_F(Met, DamagedLog_IsNoCopy) {
