@@ -28,6 +28,8 @@ Code code_of(int error_number) {
   switch (error_number) {
     case ENOSPC:
     case EDQUOT:
+    case EMFILE:  // the table of open files is as full as a disk, and as soon has room again
+    case ENFILE:
       return Code::kFull;
     case EACCES:
     case EPERM:
@@ -52,6 +54,12 @@ Error failed(int error_number, const char* operation, const std::string& path) {
 Error failed_io(int error_number, const char* operation, const std::string& path) {
   Error error = failed(error_number, operation, path);
   if (error.code != Code::kFull) error.code = Code::kIo;
+  return error;
+}
+
+// A failed sync has lost what it should have kept: kFull would invite the caller to try again.
+Error sync_failed(Error error) {
+  if (error.code == Code::kFull) error.code = Code::kIo;
   return error;
 }
 
@@ -125,16 +133,9 @@ class PosixFile final : public File {
 
   Status sync() override {
     if (const auto fault = HQL_FAULT_POINT("env.sync")) {
-      // A failed sync has lost what it should have kept: kFull would invite the caller to try again.
-      Error error = fault->error("sync " + path_);
-      error.code = Code::kIo;
-      return error;
+      return sync_failed(fault->error("sync " + path_));
     }
-    if (::fdatasync(fd_) != 0) {
-      Error error = failed_io(errno, "sync", path_);
-      error.code = Code::kIo;
-      return error;
-    }
+    if (::fdatasync(fd_) != 0) return sync_failed(failed_io(errno, "sync", path_));
     return ok();
   }
 
@@ -210,11 +211,11 @@ class PosixEnv final : public Env {
   Status sync_dir(const std::string& path) override {
     if (const auto fault = HQL_FAULT_POINT("env.sync_dir")) return fault->error("sync directory " + path);
     const int fd = open_above_stdio(path.c_str(), O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return failed(errno, "open directory", path);
+    if (fd < 0) return sync_failed(failed(errno, "open directory", path));
     const int rc = ::fsync(fd);
     const int error_number = errno;
     ::close(fd);
-    if (rc != 0) return failed_io(error_number, "sync directory", path);
+    if (rc != 0) return sync_failed(failed_io(error_number, "sync directory", path));
     return ok();
   }
 

@@ -171,6 +171,11 @@ void TcpTransport::Impl::on_lingering(Connection& connection) {
       std::remove_if(lingering_.begin(), lingering_.end(), [](const auto& weak) { return weak.expired(); }),
       lingering_.end());
   lingering_.push_back(connection.weak_from_this());
+  // Strangers do not get the descriptors of the process, nor those of its host.
+  if (lingering_.size() <= kLingeringMax) return;
+  const auto oldest = lingering_.front().lock();
+  lingering_.erase(lingering_.begin());
+  if (oldest) oldest->close();
 }
 void TcpTransport::Impl::want_reading(Connection& connection) {
   to_read_.push_back(connection.shared_from_this());

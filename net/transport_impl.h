@@ -31,6 +31,8 @@ inline constexpr base::Micros kProbeTime = base::kSecond;
 inline constexpr std::size_t kReasonsMax =
     8;  // of one peer and code until it is up: its own texts must not fill the host's log
 inline constexpr base::Micros kReportAgainTime = 60 * base::kSecond;  // for strangers, who are never "up again"
+inline constexpr std::size_t kLingeringMax =
+    64;  // refused connections that have not closed their end; the oldest is cut off
 inline constexpr std::size_t kGreetingMax = 64;  // accepted connections that have proved nothing; the oldest gives way
 
 class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shared_from_this<TcpTransport::Impl> {
@@ -126,7 +128,7 @@ class TcpTransport::Impl final : public ConnectionOwner, public std::enable_shar
   std::vector<std::shared_ptr<Connection>> to_flush_;
   std::vector<std::shared_ptr<Connection>> to_read_;
   bool end_of_turn_wanted_ = false;
-  std::vector<std::weak_ptr<Connection>> lingering_;  // for stop()
+  std::vector<std::weak_ptr<Connection>> lingering_;  // oldest first
   std::vector<base::NodeId> downs_;
   std::uint64_t next_session_ = 1;
   base::Random random_;

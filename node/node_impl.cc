@@ -219,7 +219,8 @@ void NodeImpl::make_driver() {
   hooks.status_changed = [this] { role_changed(); };
   hooks.failed = [this](const Error& why) { fail_node(why); };
   hooks.full_changed = [this](bool full) {
-    events_.add("disk", full ? "the disk of the log is full; writes are refused until space returns"
+    events_.add("disk", full ? "the log cannot grow: its disk, or the table of open files, is full; writes are refused "
+                               "until there is room"
                              : "the log has space again");
     refresh_status();
   };
@@ -405,8 +406,9 @@ Status NodeImpl::may_propose() const {
   if (broken_) return broken_error();
   if (stopping_) return base::make_error(Code::kStopped, "the node is stopping");
   if (driver_->full() || data_dir_.opened.log->full())
-    return base::make_error(Code::kFull,
-                            "the disk of " + config_.data_dir + " is full; writes are refused until there is space");
+    return base::make_error(
+        Code::kFull, "the disk of " + config_.data_dir +
+                         " is full, or this process may open no more files; writes are refused until there is room");
   return base::ok();
 }
 

@@ -105,6 +105,10 @@ base::Status LogImpl::recycle() {
     bool covers = segments_[i].header.start == SegmentStart::kClean;
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       covers = covers && segments_[i].header.groups[g].next.value <= groups_[g].floor.index.value + 1;
+      // A header from where damage was says nothing of what the log came to be: its first entry may still be in an older segment.
+      const GroupIndex& index = groups_[g].index;
+      covers = covers && (!index.holds(index.first_index()) ||
+                          index.at(index.first_index()).sequence >= segments_[i].header.sequence);
     }
     if (covers) keep = i;
   }

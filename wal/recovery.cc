@@ -117,7 +117,8 @@ class Scanner {
     segment.path = path;
     if (!header) {
       HQL_ASSIGN(guessed, guess_header(*file, path));
-      if (!guessed) {
+      // Batches of another sequence are of the file's former life: those of this one are not there.
+      if (!guessed || guessed->sequence != name_sequence) {
         unreadable_.push_back({path, name_sequence});
         return base::ok();
       }

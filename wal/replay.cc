@@ -58,12 +58,13 @@ void Replay::segment(const SegmentHeader& header, const std::string& where) {
     } else if (!is_void(kGroups[i], header) && !ends_at(group.state.index, last)) {
       lose(group, last, header.first_lsn);
     }
-    group.doubt = !started_ && header.start == SegmentStart::kInsideAppend;
-    group.state.hard_state = said.hard_state;
+    // In the middle of an append the header says what was before it. Without the pieces before, its entries are missing.
+    group.doubt = header.start == SegmentStart::kInsideAppend && (!started_ || !append_open_);
+    if (!started_ || header.start == SegmentStart::kClean) group.state.hard_state = said.hard_state;
     group.state.floor = said.floor.index > group.state.floor.index ? said.floor : group.state.floor;
     group.state.known = said.known;
   }
-  hard_state_doubt_ = false;
+  if (!started_ || header.start == SegmentStart::kClean) hard_state_doubt_ = false;
   started_ = true;
   expected_ = header.first_lsn;
 }
@@ -78,6 +79,10 @@ void Replay::gap(Lsn to, const std::string& where, const BatchHeader* next) {
   for (GroupReplay& group : groups_) group.gap_from = from;
   // A batch with hard states is followed by its echo: one unreadable batch alone takes no hard state with it.
   if (!settled && to.value - from.value >= 2) hard_state_doubt_ = true;
+  // Read, and synced like all before the gap: what the append was about is lost, its vote is not.
+  for (const Pending& record : pending_)
+    if (record.header.type == RecordType::kHardState)
+      groups_[slot_of(record.header.group)].state.hard_state = record.hard_state;
   break_append();
   expected_ = to;
   if (next == nullptr) return;

@@ -87,6 +87,7 @@ base::Result<NewSegment> SegmentStore::make_live(const SegmentHeader& header) {
   auto opened = env_.open(from, ready ? base::OpenMode::kReadWrite : base::OpenMode::kCreate);
   if (!opened) {
     if (ready) give_back(from);
+    if (opened.error().code == base::Code::kFull) note_full();
     return opened.error();
   }
   made.file = std::move(*opened);

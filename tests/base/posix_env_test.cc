@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,6 +48,23 @@ TEST(PosixEnv, Open_MissingFile_NotFoundUnlessCreate) {
   const Error error = env.open(dir / "none/a", OpenMode::kCreate).error();
   EXPECT_EQ(error.code, Code::kNotFound);
   EXPECT_NE(error.message.find("none/a"), std::string::npos) << error.message;
+}
+
+// Not an end of the file or of the node: it passes, as a full disk does.
+TEST(PosixEnv, Open_NoDescriptorLeft_Full) {
+  const TempDir dir;
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  const int next = ::dup(STDIN_FILENO);
+  ASSERT_GE(next, 0);
+  ::close(next);
+  const rlimit none{static_cast<rlim_t>(next), old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto opened = posix_env().open(dir / "a", OpenMode::kCreate);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Code::kFull);
+  EXPECT_NE(opened.error().message.find("Too many open files"), std::string::npos) << opened.error().message;
 }
 
 TEST(PosixFile, WriteReadTruncate_Offsets_AsWritten) {

@@ -2,6 +2,8 @@
 // flips bits.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/random.h"
 #include "net/wire.h"
 #include "tests/net/harness.h"
@@ -224,6 +226,40 @@ TEST(Attack, ManySilentConnections_DoNotKeepAPeerOut) {
   two.start();
   std::list<RawClient> silent;
   for (int i = 0; i < 150; ++i) silent.emplace_back(two.transport().address());
+  expect_alive(two);
+}
+
+// Refused, and they do not close their end: what waits for that does not take the descriptors of the process.
+TEST(Attack, RefusedConnectionsThatStay_AreCutOff) {
+  Node two({.id = 2});
+  two.start();
+  two.set_peers({{base::NodeId(1), "127.0.0.1:1"}});
+  const net::Greeting stranger{net::kWireVersion + 9,
+                               net::Mode::kMac,
+                               Channel::kControl,
+                               base::NodeId(1),
+                               base::NodeId(2),
+                               base::Incarnation(1),
+                               2,
+                               3,
+                               *net::sha256(base::view_of("cluster")),
+                               {}};
+  const base::Bytes start = net::bare_frame(net::FrameKind::kStart, Channel::kControl, net::encode(stranger));
+  std::list<RawClient> clients;
+  for (int i = 0; i < 150; ++i) {
+    clients.emplace_back(two.transport().address());
+    clients.back().write(start);
+    EXPECT_FALSE(clients.back().read(net::kFrameHeaderSize).empty()) << "it is told why";
+  }
+  const auto open_sockets = [] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      count += std::filesystem::read_symlink(entry.path(), gone).string().rfind("socket:", 0) == 0 ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_LE(open_sockets(), 150u + 64u + 10u) << "150 ends of ours, 64 of theirs, the listener";
   expect_alive(two);
 }
 
