@@ -86,7 +86,7 @@ class SqlExecutor final : public node::Executor {
   void close();
   BatchResult run_batch(std::vector<ExecuteRequest> batch);
   base::Status begin();
-  void run_jobs(std::vector<Job>& jobs);
+  base::Status run_jobs(std::vector<Job>& jobs);
   void run_job(Job& job);
   static BatchResult refused(std::vector<Job>& jobs, vfs::OutcomeKind kind, const base::Error& error);
   base::Error vfs_error(int rc) const;
@@ -194,9 +194,9 @@ void SqlExecutor::run_job(Job& job) {
   job.answer = run_->run(request, params_.gate->now() + limit);
   if (sqlite3_get_autocommit(db_) != 0) return;
   if (!savepoint) {
-    // OR FAIL and RAISE(FAIL) keep what was done before the failure. No entry would name this request: sent again in a later term, it
-    // would be done twice.
-    job.careful = !job.answer && sqlite3_total_changes(db_) != changes_before;
+    // OR FAIL and RAISE(FAIL) keep what was done before the failure; of what a trigger did the counter knows nothing. No entry would name
+    // this request: sent again in a later term, it would be done twice.
+    job.careful = !job.answer && (sqlite3_total_changes(db_) != changes_before || run_->triggers());
     return;
   }
   int deferred = 0;
@@ -211,25 +211,27 @@ void SqlExecutor::run_job(Job& job) {
   run_->control("RELEASE hql_request");
 }
 
-// Runs every unsettled job in one open transaction, however often it takes.
-void SqlExecutor::run_jobs(std::vector<Job>& jobs) {
+// Runs every unsettled job in one open transaction, however often it takes. kLeaseLost: another transaction came first, nothing is applied.
+base::Status SqlExecutor::run_jobs(std::vector<Job>& jobs) {
   for (;;) {
     bool ended = false;
     for (Job& job : jobs) {
       if (job.settled) continue;
       const bool careful = job.careful;
+      vfs::set_last_error({});
       run_job(job);
+      if (!job.answer && vfs::last_error().code == base::Code::kLeaseLost) return vfs::last_error();
       if (job.careful && !careful) run_->control("ROLLBACK");  // all run again, this one in a savepoint
       if (sqlite3_get_autocommit(db_) == 0) continue;
       job.settled = !job.careful || careful;  // this one rolled everything back
       ended = true;
       break;
     }
-    if (!ended) return;
+    if (!ended) return {};
     if (const auto begun = begin(); !begun) {
       for (Job& job : jobs)
         if (!job.settled) job.answer = begun.error();
-      return;
+      return {};
     }
   }
 }
@@ -261,7 +263,10 @@ BatchResult SqlExecutor::run_batch(std::vector<ExecuteRequest> batch) {
 
   proposed_ = false;
   const CommitOf commit(jobs_, &jobs);
-  run_jobs(jobs);
+  if (const auto ran = run_jobs(jobs); !ran) {
+    if (sqlite3_get_autocommit(db_) == 0) run_->control("ROLLBACK");
+    return refused(jobs, vfs::OutcomeKind::kNotApplied, ran.error());
+  }
   static_cast<void>(HQL_FAULT_POINT("exec.batch"));
   BatchResult result;
   result.snapshot = vfs::connection_info(db_).last_seen;

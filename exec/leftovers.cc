@@ -16,6 +16,8 @@ constexpr const char* kNextTemporary =
     "'sqlite\\_%' ESCAPE '\\' "
     "ORDER BY type = 'trigger' DESC, type = 'view' DESC, sql LIKE 'CREATE VIRTUAL%' DESC, rowid DESC LIMIT 1";
 
+constexpr const char* kAnyTemporary = "SELECT 1 FROM sqlite_temp_master";
+
 struct Finalize {
   void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
 };
@@ -70,6 +72,7 @@ base::Error Leftovers::failed() const {
 }
 
 base::Result<int> Leftovers::drop_temporary() {
+  stays_ = false;
   if (!std::exchange(created_, false)) return 0;
   int count = 0;
   // A parent may go before its child; every request sets this for itself.
@@ -90,6 +93,11 @@ base::Result<int> Leftovers::drop_temporary() {
     if (sqlite3_exec(db_, drop.get(), nullptr, nullptr, nullptr) != SQLITE_OK) return failed();
     ++count;
   }
+  if (count == 0) return 0;
+  sqlite3_stmt* raw = nullptr;
+  if (sqlite3_prepare_v2(db_, kAnyTemporary, -1, &raw, nullptr) != SQLITE_OK) return failed();
+  const std::unique_ptr<sqlite3_stmt, Finalize> any(raw);
+  stays_ = sqlite3_step(raw) == SQLITE_ROW;
   return count;
 }
 

@@ -26,6 +26,8 @@ class Leftovers {
   // The request has ended, inside its transaction: drops its temporary objects. How many there were. kSql: the request must be rolled back, and
   // they go with it.
   base::Result<int> drop_temporary();
+  // Whether drop_temporary() met tables of SQLite itself, which it cannot drop. They go with a rollback of the request.
+  [[nodiscard]] bool temporary_stays() const { return stays_; }
 
  private:
   static void changes(sqlite3_context* context, int count, sqlite3_value** values) noexcept;
@@ -36,6 +38,7 @@ class Leftovers {
   std::int64_t total_before_ = 0;
   bool created_ = false;
   bool deferred_ = false;
+  bool stays_ = false;
 };
 
 // The 64-bit counters came with 3.37; the oldest host is 3.35.

@@ -2,6 +2,7 @@
 #include "exec/statements.h"
 
 #include <cstring>
+#include <utility>
 
 #include "exec/json.h"
 #include "vfs/gate.h"
@@ -10,7 +11,10 @@ namespace exec {
 namespace {
 
 constexpr std::size_t kCachedStatementsMax = 256;  // enough for an application's distinct statements; ~10 KiB each
-constexpr int kProgressInstructions = 4000;        // a check of the clock costs about as much as 50 of these
+constexpr std::size_t kCachedSqlMax =
+    8 << 10;  // a statement compiled takes ten times its text, and a dump's INSERTs never come again
+constexpr std::size_t kRowsMax = base::kEntryPayloadMax / 2;  // JSON of one request; its answer travels in one frame
+constexpr int kProgressInstructions = 4000;                   // a check of the clock costs about as much as 50 of these
 
 // Pragmas that only read, or that write to the database file like any other statement.
 constexpr const char* kPragmas[] = {
@@ -43,6 +47,14 @@ int bind(sqlite3_stmt* statement, int position, const Value& value) {
   return sqlite3_bind_null(statement, position);
 }
 
+// SQLite would read it up to there, and say nothing of the rest.
+base::Status check_text(const std::string& sql) {
+  const auto at = sql.find('\0');
+  if (at == std::string::npos) return {};
+  return base::make_error(base::Code::kArgument, "the SQL text has a zero byte, behind " + std::to_string(at) +
+                                                     " others: pass such a value as a parameter");
+}
+
 bool only_space(const char* text) {
   for (; *text != '\0'; ++text)
     if (std::strchr(" \t\r\n;", *text) == nullptr) return false;
@@ -57,6 +69,7 @@ Statements::Statements(sqlite3* db, vfs::Gate& gate) : db_(db), gate_(gate), lef
 }
 
 Statements::~Statements() {
+  sqlite3_finalize(uncached_);
   for (auto& [sql, cached] : cache_) sqlite3_finalize(cached.statement);
   for (auto& [sql, statement] : control_) sqlite3_finalize(statement);
   sqlite3_set_authorizer(db_, nullptr, nullptr);
@@ -69,7 +82,13 @@ constexpr const char* kTemporaryAlone =
     "create and use them "
     "in one hql_txn or hql_batch, or create a table in the database";
 
-int Statements::authorize(void* self, int action, const char* one, const char* two, const char*, const char*) noexcept {
+// AUTOINCREMENT of a temporary table, or ANALYZE of one, makes tables that cannot be dropped, and hide those of the database by their names.
+constexpr const char* kTemporaryStays =
+    "AUTOINCREMENT in a temporary table and ANALYZE of one are not possible in forwarded SQL: they leave tables that "
+    "outlive their request; use INTEGER PRIMARY KEY without AUTOINCREMENT";
+
+int Statements::authorize(void* self, int action, const char* one, const char* two, const char*,
+                          const char* trigger) noexcept {
   auto& statements = *static_cast<Statements*>(self);
   if (!statements.user_sql_) return SQLITE_OK;
   const auto deny = [&](std::string reason) {
@@ -108,6 +127,11 @@ int Statements::authorize(void* self, int action, const char* one, const char* t
       statements.creates_ = true;
       statements.leftovers_.note_creation();
       return SQLITE_OK;
+    case SQLITE_INSERT:
+    case SQLITE_UPDATE:
+    case SQLITE_DELETE:
+      if (trigger != nullptr) statements.triggers_ = true;
+      return SQLITE_OK;
     case SQLITE_FUNCTION:
       // fts3_tokenizer() takes the address of code as a value, and the leader would jump to it.
       if (two != nullptr && (sqlite3_strnicmp(two, "hql_", 4) == 0 || sqlite3_stricmp(two, "load_extension") == 0 ||
@@ -121,9 +145,18 @@ int Statements::authorize(void* self, int action, const char* one, const char* t
 
 int Statements::progress(void* self) noexcept {
   auto& statements = *static_cast<Statements*>(self);
-  if (!statements.user_sql_) return 0;
-  if (statements.interrupted_.load()) return 1;
-  return statements.deadline_ != 0 && statements.gate_.now() > statements.deadline_ ? 1 : 0;
+  return statements.user_sql_ && !statements.may_go_on() ? 1 : 0;
+}
+
+// Asked while a statement runs, and between statements: short ones end before their progress is ever looked at.
+base::Status Statements::may_go_on() const {
+  if (interrupted_.load())
+    return base::make_error(base::Code::kInterrupted, "the statement was interrupted: leadership may have moved");
+  if (deadline_ != 0 && gate_.now() > deadline_)
+    return base::make_error(
+        base::Code::kTimeout,
+        "the statement ran longer than its limit (statement_timeout_ms, or timeout_ms of the call)");
+  return {};
 }
 
 base::Error Statements::sqlite_error() const {
@@ -131,13 +164,8 @@ base::Error Statements::sqlite_error() const {
   error.sqlite_code = sqlite3_extended_errcode(db_);
   // Of a denied function SQLite says SQLITE_ERROR, of everything else SQLITE_AUTH.
   if (!denied_.empty()) return base::make_error(base::Code::kRefused, denied_);
-  if ((error.sqlite_code & 0xff) == SQLITE_INTERRUPT && user_sql_) {
-    if (interrupted_.load())
-      return base::make_error(base::Code::kInterrupted, "the statement was interrupted: leadership may have moved");
-    return base::make_error(
-        base::Code::kTimeout,
-        "the statement ran longer than its limit (statement_timeout_ms, or timeout_ms of the call)");
-  }
+  if ((error.sqlite_code & 0xff) == SQLITE_INTERRUPT && user_sql_)
+    if (const base::Status why = may_go_on(); !why) return why.error();
   return error;
 }
 
@@ -155,14 +183,16 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
   denied_.clear();
   if (const auto found = cache_.find(sql); found != cache_.end()) {
     if (found->second.creates) leftovers_.note_creation();
+    triggers_ = found->second.triggers;
     order_.splice(order_.begin(), order_, found->second.place);
     return found->second.statement;
   }
-  creates_ = false;
+  creates_ = triggers_ = false;
+  const bool keep = sql.size() <= kCachedSqlMax;
   sqlite3_stmt* statement = nullptr;
   const char* tail = nullptr;
-  if (sqlite3_prepare_v3(db_, sql.c_str(), static_cast<int>(sql.size() + 1), SQLITE_PREPARE_PERSISTENT, &statement,
-                         &tail) != SQLITE_OK)
+  if (sqlite3_prepare_v3(db_, sql.c_str(), static_cast<int>(sql.size() + 1), keep ? SQLITE_PREPARE_PERSISTENT : 0,
+                         &statement, &tail) != SQLITE_OK)
     return sqlite_error();
   if (statement == nullptr) return base::make_error(base::Code::kArgument, "the SQL text holds no statement");
   if (!only_space(tail)) {
@@ -177,6 +207,10 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
                                                          "\": use hql_batch or hql_txn");
     }
   }
+  if (!keep) {
+    sqlite3_finalize(std::exchange(uncached_, statement));
+    return statement;
+  }
   if (cache_.size() >= kCachedStatementsMax) {
     const auto oldest = cache_.find(order_.back());
     sqlite3_finalize(oldest->second.statement);
@@ -184,7 +218,7 @@ base::Result<sqlite3_stmt*> Statements::prepare(const std::string& sql) {
     order_.pop_back();
   }
   order_.push_front(sql);
-  cache_.emplace(sql, Cached{statement, order_.begin(), creates_});
+  cache_.emplace(sql, Cached{statement, order_.begin(), creates_, triggers_});
   return statement;
 }
 
@@ -203,8 +237,9 @@ base::Status Statements::run_statement(sqlite3_stmt* statement, const Statement&
     if (rows == nullptr) continue;
     if (list.size() > 1) list += ',';
     append_row(list, statement);
-    if (list.size() > base::kEntryPayloadMax / 2) {
+    if (answer_size_ + list.size() > kRowsMax) {
       sqlite3_reset(statement);
+      sqlite3_clear_bindings(statement);
       return base::make_error(base::Code::kTooLarge, "the rows of one request are limited to 32 MiB of JSON");
     }
   }
@@ -222,9 +257,13 @@ base::Status Statements::run_statement(sqlite3_stmt* statement, const Statement&
 }
 
 base::Status Statements::run_script(const std::string& script, Answer& answer) {
+  HQL_TRY(check_text(script));
   const char* at = script.c_str();
   answer.json = "[";
   while (!only_space(at)) {
+    HQL_TRY(may_go_on());
+    answer_size_ = answer.json.size();
+    triggers_ = false;
     sqlite3_stmt* statement = nullptr;
     denied_.clear();
     const char* tail = nullptr;
@@ -251,15 +290,18 @@ base::Status Statements::run_script(const std::string& script, Answer& answer) {
 
 base::Result<Answer> Statements::run(const Request& request, base::Micros deadline) {
   deadline_ = deadline;
+  answer_size_ = 0;
   alone_ = request.kind != RequestKind::kBatch && request.statements.size() == 1;
   leftovers_.begin();
   user_sql_ = true;
   auto answer = run_request(request);
-  user_sql_ = false;                                    // our own SQL runs outside the authorizer again
+  user_sql_ = false;  // our own SQL runs outside the authorizer again
+  sqlite3_finalize(std::exchange(uncached_, nullptr));
   if (sqlite3_get_autocommit(db_) != 0) return answer;  // rolled back, and its temporary objects with it
   const auto dropped = leftovers_.drop_temporary();
   if (!answer) return answer;
   if (!dropped) return dropped.error();
+  if (leftovers_.temporary_stays()) return base::make_error(base::Code::kRefused, kTemporaryStays);
   if (alone_ && *dropped > 0) return base::make_error(base::Code::kRefused, kTemporaryAlone);
   return answer;
 }
@@ -274,6 +316,9 @@ base::Result<Answer> Statements::run_request(const Request& request) {
   if (many) answer.json = "[";
   for (std::size_t i = 0; i < request.statements.size(); ++i) {
     const Statement& source = request.statements[i];
+    HQL_TRY(check_text(source.sql));
+    HQL_TRY(may_go_on());
+    answer_size_ = answer.json.size();
     HQL_ASSIGN(statement, prepare(source.sql));
     Answer one;
     std::string rows;

@@ -32,6 +32,8 @@ class Statements {
   // Any thread: the running statement stops with kInterrupted.
   void interrupt() { interrupted_.store(true); }
   void clear_interrupt() { interrupted_.store(false); }
+  // Whether the statement that ran last writes in a trigger. SQLite forgets what that has changed when the statement fails.
+  [[nodiscard]] bool triggers() const { return triggers_; }
   // kSql with the connection's present code and message.
   base::Error sqlite_error() const;
 
@@ -39,11 +41,13 @@ class Statements {
   struct Cached {
     sqlite3_stmt* statement;
     std::list<std::string>::iterator place;
-    bool creates = false;  // it makes an object
+    bool creates = false;   // it makes an object
+    bool triggers = false;  // it writes in a trigger
   };
   static int authorize(void* self, int action, const char* one, const char* two, const char* database,
                        const char* trigger) noexcept;
   static int progress(void* self) noexcept;
+  base::Status may_go_on() const;
   base::Result<Answer> run_request(const Request& request);
   base::Result<sqlite3_stmt*> prepare(const std::string& sql);
   base::Status run_statement(sqlite3_stmt* statement, const Statement& source, std::string* rows, Answer& answer);
@@ -54,9 +58,12 @@ class Statements {
   Leftovers leftovers_;
   bool alone_ = false;     // the request is one statement
   bool creates_ = false;   // the statement that was prepared last makes an object
+  bool triggers_ = false;  // the same one writes in a trigger
   bool user_sql_ = false;  // the authorizer applies
   std::string denied_;     // why the authorizer refused
   base::Micros deadline_ = 0;
+  std::size_t answer_size_ = 0;       // of the request's statements before this one
+  sqlite3_stmt* uncached_ = nullptr;  // too long for the cache; until the next one, or the end of the request
   std::atomic<bool> interrupted_{false};
   std::unordered_map<std::string, sqlite3_stmt*> control_;  // apart, so that user SQL never finds them
   std::list<std::string> order_;                            // most recently used first

@@ -17,7 +17,7 @@ using vfs::OutcomeKind;
 
 constexpr std::size_t kBatchCountMax = 1024;
 constexpr std::size_t kBatchBytesMax = std::size_t{1} << 20;
-constexpr std::size_t kQueuedBytesMax = std::size_t{64} << 20;  // per database; more is refused, surely not applied
+constexpr std::size_t kQueuedBytesMax = kRequestBytesMax;  // per database; more is refused, surely not applied
 constexpr base::Micros kRunAgainDelay = 5 * base::kMillisecond;
 constexpr std::size_t kSmallAnswer = 1024;  // not counted: what is known of its request weighs as much
 
@@ -164,7 +164,8 @@ void Execution::take(Forward request, Reply reply) {
     return;
   }
   Queued queued;
-  queued.deadline = hooks_.now() + request.timeout_ms * base::kMillisecond;
+  // A little earlier than its origin gives up, which then hears that it was not run.
+  queued.deadline = hooks_.now() + base::Micros{request.timeout_ms} * base::kMillisecond / 10 * 9;
   queued.request = {request.origin, std::move(request.body)};
   enqueue(request.database, std::move(queued));
 }

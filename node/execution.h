@@ -18,6 +18,9 @@
 
 namespace node {
 
+// SQL and values of one request; with its envelope it fits into one frame.
+inline constexpr std::size_t kRequestBytesMax = std::size_t{64} << 20;
+
 class Execution {
  public:
   using Reply = std::function<void(const ForwardReply&)>;

@@ -9,9 +9,9 @@ namespace {
 
 using base::Code;
 
-constexpr base::Micros kRepeatAfter = 2 * base::kSecond;  // an unanswered request is sent again within its term
-constexpr base::Micros kRowsWait = 2 * base::kSecond;     // the full answer of a request that the log already shows
-constexpr base::Micros kMinimumTime = 10 * base::kMillisecond;
+constexpr base::Micros kRepeatAfter = 2 * base::kSecond;   // an unanswered request is sent again within its term
+constexpr base::Micros kRowsWait = 2 * base::kSecond;      // the full answer of a request that the log already shows
+constexpr base::Micros kMinimumTime = base::kMillisecond;  // the leader is told in these
 
 }  // namespace
 
@@ -79,7 +79,12 @@ void Forwards::on_reply(const ForwardReply& reply) {
       return;
     case ForwardVerdict::kRefused:
       // Only by whom it was last sent to.
-      if (pending.sent && !pending.logged) finish(it, reply.error);
+      if (!pending.sent || pending.logged) return;
+      // That node's stop is not ours: the next leader does it.
+      if (reply.error.code == base::Code::kStopped && hooks_.no_leader().code != base::Code::kStopped)
+        pending.sent = false;
+      else
+        finish(it, reply.error);
       return;
     case ForwardVerdict::kNotYours:
       return;

@@ -207,6 +207,14 @@ void NodeImpl::execute(const std::string& database, base::Bytes body, Micros dea
     post([error = valid.error(), done = std::move(done)] { done(error); });
     return;
   }
+  if (body.size() > kRequestBytesMax) {
+    post([size = body.size(), done = std::move(done)] {
+      done(base::make_error(Code::kTooLarge, "the request has " + std::to_string(size) +
+                                                 " bytes of SQL and values, limit " + std::to_string(kRequestBytesMax) +
+                                                 ": use several, or plain SQL on the leader"));
+    });
+    return;
+  }
   ask([this, database, body = std::move(body), deadline, done = std::move(done)]() mutable {
     if (final_error_ || stopping_) {
       done(unavailable());

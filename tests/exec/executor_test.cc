@@ -146,6 +146,21 @@ TEST_F(ExecutorTest, OrFail_LeavesNothingBehind) {
   EXPECT_EQ(ids(), "1,2");
 }
 
+// SQLite forgets what a trigger has changed when its statement fails.
+TEST_F(ExecutorTest, OrFailInATrigger_LeavesNothingBehind) {
+  ASSERT_EQ(db_.exec("CREATE VIEW v AS SELECT 1 AS x"), SQLITE_OK);
+  ASSERT_EQ(db_.exec("CREATE TRIGGER r INSTEAD OF INSERT ON v BEGIN INSERT OR FAIL INTO t VALUES (7), (1), (8); END"),
+            SQLITE_OK);
+  for (int round = 1; round <= 2; ++round) {  // compiled, then from the cache
+    const BatchResult result =
+        run({insert(round == 1 ? 1 : 3), execute("INSERT INTO v VALUES (1)"), insert(1 + round * 3)});
+    EXPECT_EQ(result.outcome.kind, OutcomeKind::kCommitted);
+    EXPECT_EQ(said(result, 1), "UNIQUE constraint failed: t.id");
+    EXPECT_EQ(answered(), (std::set<std::uint64_t>{1, 3}));
+    EXPECT_EQ(ids(), round == 1 ? "1,4" : "1,3,4,7");
+  }
+}
+
 TEST_F(ExecutorTest, DeferredForeignKey_FailsItsOwnRequest) {
   ASSERT_EQ(db_.exec("CREATE TABLE c(id REFERENCES t(id) DEFERRABLE INITIALLY DEFERRED)"), SQLITE_OK);
   Request orphan = execute("INSERT INTO c VALUES (99)");

@@ -112,9 +112,9 @@ TEST_F(Requests, TemporaryObjects_EndWithTheirRequest) {
             R"([{"s":3}])");
   EXPECT_EQ(temporary_objects(), "");
   EXPECT_TRUE(has(run({"SELECT * FROM u"}), "no such table"));
-  // One of everything, in one script: a view of a table, an index, a trigger on a table of the database, a virtual table, AUTOINCREMENT,
-  // names that need quoting.
-  EXPECT_EQ(run({R"(CREATE TEMP TABLE "a "" b"(id INTEGER PRIMARY KEY AUTOINCREMENT, x);
+  // One of everything, in one script: a view of a table, an index, a trigger on a table of the database, a virtual table, names
+  // that need quoting.
+  EXPECT_EQ(run({R"(CREATE TEMP TABLE "a "" b"(id INTEGER PRIMARY KEY, x);
                     CREATE INDEX temp.i ON "a "" b"(x);
                     CREATE TEMP VIEW v AS SELECT x FROM "a "" b";
                     CREATE TEMP TRIGGER r AFTER INSERT ON t BEGIN INSERT INTO "a "" b"(x) VALUES (new.x); END;
@@ -124,7 +124,7 @@ TEST_F(Requests, TemporaryObjects_EndWithTheirRequest) {
                     SELECT (SELECT x FROM v) AS x, (SELECT count(*) FROM f('words')) AS n)"},
                 true),
             R"([{"x":9,"n":1}])");
-  EXPECT_EQ(temporary_objects(), "sqlite_sequence");
+  EXPECT_EQ(temporary_objects(), "");
   // The trigger fires for nobody else, the names are free.
   EXPECT_EQ(run({"INSERT INTO t(x) VALUES (10) RETURNING x"}), R"([{"x":10}])");
   EXPECT_EQ(run({"CREATE TEMP TABLE v(y)", "SELECT count(*) AS n FROM v"}), R"([{"n":0}])");
@@ -187,6 +187,66 @@ TEST_F(Requests, WhatStaysOnTheConnection_IsRefused) {
     EXPECT_TRUE(has(run({sql}), "HQL_REFUSED"));
   }
   EXPECT_EQ(run({"PRAGMA encoding"}), R"([{"encoding":"UTF-8"}])");
+}
+
+// Each ends before its progress is looked at.
+TEST_F(Requests, ScriptOfShortStatements_EndsAtItsDeadlineOrInterrupt) {
+  std::string script;
+  for (int i = 0; i < 20000; ++i) script += "UPDATE t SET x = " + std::to_string(i) + ";";
+  Request request;
+  request.kind = RequestKind::kBatch;
+  request.statements.push_back({script, {}});
+  const auto late = statements->run(request, gate.now() + base::kMillisecond);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Code::kTimeout) << late.error().message;
+  statements->interrupt();
+  const auto stopped = statements->run(request, gate.now() + 60 * base::kSecond);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, Code::kInterrupted) << stopped.error().message;
+  statements->clear_interrupt();
+  request.kind = RequestKind::kTransaction;
+  request.statements.assign(2, {"SELECT 1", {}});
+  EXPECT_EQ(statements->run(request, gate.now() - 1).error().code, Code::kTimeout);
+}
+
+TEST_F(Requests, RowsOfAllItsStatements_HaveOneLimit) {
+  const std::string rows = "SELECT hex(zeroblob(1500000)) FROM (SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3)";
+  EXPECT_GT(run({rows, rows}).size(), std::size_t{9000000});
+  const std::string refused = "hiqlite: HQL_TOO_LARGE: the rows of one request are limited to 32 MiB of JSON";
+  EXPECT_EQ(run({rows, rows, rows, rows}), refused);
+  EXPECT_EQ(run({rows + ";" + rows + ";" + rows + ";" + rows}, true), refused);
+}
+
+// The tables that SQLite makes for them cannot be dropped, and would hide those of the database.
+TEST_F(Requests, TablesOfSqliteInTemp_AreRefused) {
+  const std::string table = "CREATE TEMP TABLE s(id INTEGER PRIMARY KEY AUTOINCREMENT)";
+  EXPECT_TRUE(has(run({table, "INSERT INTO s VALUES (5)"}), "HQL_REFUSED: AUTOINCREMENT in a temporary table"));
+  EXPECT_TRUE(has(run({table + "; INSERT INTO s VALUES (5)"}, true), "HQL_REFUSED: AUTOINCREMENT"));
+  EXPECT_TRUE(
+      has(run({"CREATE TEMP TABLE s(a); CREATE INDEX temp.i ON s(a); INSERT INTO s VALUES (1); ANALYZE temp.s"}, true),
+          "HQL_REFUSED: AUTOINCREMENT in a temporary table and ANALYZE"));
+  EXPECT_EQ(temporary_objects(), "");
+  EXPECT_EQ(run({"CREATE TABLE o(id INTEGER PRIMARY KEY AUTOINCREMENT)", "INSERT INTO o VALUES (7)",
+                 "SELECT seq FROM sqlite_sequence"}),
+            R"([{"seq":7}])");
+}
+
+TEST_F(Requests, ZeroByteInTheText_IsRefused) {
+  const std::string text = std::string("INSERT INTO t VALUES (1, 1);") + '\0' + "INSERT INTO t VALUES (2, 2)";
+  const std::string refused =
+      "hiqlite: HQL_ARGUMENT: the SQL text has a zero byte, behind 28 others: pass such a value as a parameter";
+  EXPECT_EQ(run({text}, true), refused);
+  EXPECT_EQ(run({text}), refused);
+  EXPECT_EQ(run({"SELECT count(*) AS n FROM t"}), R"([{"n":0}])");
+}
+
+// A dump's INSERT takes ten times its text while it is compiled, and never comes again.
+TEST_F(Requests, LongStatements_AreNotKept) {
+  const sqlite3_int64 before = sqlite3_memory_used();
+  for (int i = 0; i < 20; ++i)
+    EXPECT_EQ(run({"SELECT length('" + std::string(200000 + i, 'x') + "') AS n"}),
+              "[{\"n\":" + std::to_string(200000 + i) + "}]");
+  EXPECT_LT(sqlite3_memory_used() - before, sqlite3_int64{1} << 20);
 }
 
 }  // namespace

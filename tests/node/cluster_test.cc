@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "node/execution.h"
 #include "node/first_page.h"
 #include "wal/format.h"
 
@@ -663,6 +664,24 @@ TEST(ThreeNodes, CreationThatIsAskedAgain_BringsNothingBack) {
   cluster.network().heal_all();
   ASSERT_TRUE(cluster.run_until([&] { return created.has_value(); }, 25 * kSecond)) << cluster.dump();
   EXPECT_TRUE(created->has_value()) << base::to_string(created->error());
+}
+
+// It would not fit into a frame, nor into a leader's queue: asking again is of no use.
+TEST(ThreeNodes, RequestOverTheLimit_IsRefusedAtOnce) {
+  Cluster cluster({.seed = 87});
+  make_healthy(cluster);
+  for (const NodeId id : cluster.ids()) {
+    std::optional<base::Result<node::ExecuteReply>> answer;
+    cluster.node(id)->execute(sim::kDatabase, base::Bytes(node::kRequestBytesMax + 1),
+                              cluster.node(id)->now() + 60 * kSecond,
+                              [&](base::Result<node::ExecuteReply> result) { answer = std::move(result); });
+    ASSERT_TRUE(cluster.run_until([&] { return answer.has_value(); }, kSecond)) << "node " << id.value;
+    ASSERT_FALSE(answer->has_value());
+    EXPECT_EQ(answer->error().code, base::Code::kTooLarge);
+    EXPECT_EQ(
+        answer->error().message,
+        "the request has 67108865 bytes of SQL and values, limit 67108864: use several, or plain SQL on the leader");
+  }
 }
 
 // The leader says at once why it does not do what another node asks it for.

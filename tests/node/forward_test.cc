@@ -23,7 +23,7 @@ class ForwardsTest : public ::testing::Test {
     };
     out.applied = [] { return base::Index{100}; };
     out.now = [this] { return now_; };
-    out.no_leader = [] { return base::make_error(base::Code::kNoQuorum, "no leader"); };
+    out.no_leader = [this] { return no_leader_; };
     return out;
   }
   void begin() {
@@ -42,6 +42,7 @@ class ForwardsTest : public ::testing::Test {
   std::optional<Forwards::Target> target_ = Forwards::Target{base::Term{1}, base::NodeId{2}};
   bool connected_ = true;
   base::Micros now_ = base::kSecond;
+  base::Error no_leader_ = base::make_error(base::Code::kNoQuorum, "no leader");
   std::vector<Forward> sent_;
   std::optional<base::Result<ExecuteReply>> outcome_;
   Forwards forwards_{kMe, 1, hooks()};
@@ -73,6 +74,31 @@ TEST_F(ForwardsTest, RefusalOfAnotherTerm_IsNoOutcome) {
   forwards_.on_reply(refusal(2));
   ASSERT_TRUE(outcome_.has_value());
   EXPECT_EQ(outcome_->error().code, base::Code::kBusy);
+}
+
+// The leader stops, this node does not: who leads next does it. A stop of this node is an answer.
+TEST_F(ForwardsTest, LeaderThatStops_IsNoOutcome) {
+  begin();
+  ForwardReply stopping = refusal(1);
+  stopping.error = base::make_error(base::Code::kStopped, "the node is stopping");
+  forwards_.on_reply(stopping);
+  EXPECT_FALSE(outcome_.has_value());
+  target_ = Forwards::Target{base::Term{2}, base::NodeId{3}};
+  forwards_.leader_changed();
+  ASSERT_EQ(sent_.size(), 2u);
+  EXPECT_EQ(sent_[1].term, base::Term{2});
+  no_leader_.code = base::Code::kStopped;
+  stopping.term = base::Term{2};
+  forwards_.on_reply(stopping);
+  ASSERT_TRUE(outcome_.has_value());
+  EXPECT_EQ(outcome_->error().code, base::Code::kStopped);
+}
+
+TEST_F(ForwardsTest, FewMillisecondsLeft_AreTried) {
+  now_ = 10 * base::kSecond - 2 * base::kMillisecond;
+  begin();
+  ASSERT_EQ(sent_.size(), 1u);
+  EXPECT_EQ(sent_[0].timeout_ms, 2u);
 }
 
 // Term 1 ran it and it failed, or changed nothing; that answer was on its way while the log showed the request absent and term 2 got it.

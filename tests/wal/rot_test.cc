@@ -1,5 +1,7 @@
 // Rot in blocks that were synced (R12): around appends whose pieces lie in several segments, in recycled files, and anywhere in random
 // histories. What was acknowledged is there or its loss is reported, no vote is forgotten, and the log goes on from what was found.
+#include <numeric>
+
 #include "tests/wal/fixture.h"
 #include "wal/format.h"
 
@@ -184,7 +186,10 @@ class RotFuzz : public RotTest {
 };
 
 TEST_F(RotFuzz, OneBlockOfASealedLog_IsReportedOrHarmlessAndTheLogGoesOn) {
-  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+  std::vector<std::uint64_t> seeds(30);
+  std::iota(seeds.begin(), seeds.end(), 1);
+  seeds.push_back(211);  // recycling by the header of a segment that damage has voided
+  for (const std::uint64_t seed : seeds) {
     begin(seed);
     for (std::uint64_t i = 3 + random_.below(12); i > 0; --i) ASSERT_TRUE(step(*log_));
     ASSERT_TRUE(log_->seal());
