@@ -47,7 +47,7 @@ base::Result<Value> value_of(const Json& json, const std::string& where) {
   if (json.is_object() && json.size() == 1 && json.contains("$blob") && json["$blob"].is_string()) {
     base::Bytes bytes;
     if (!decode_base64(json["$blob"].get<std::string>(), bytes)) return argument(where + ": \"$blob\" is not base64");
-    return Value(std::move(bytes));
+    return Value(Blob{std::move(bytes)});
   }
   return argument(where + ": expected null, a number, a string, true, false or {\"$blob\":\"base64\"}");
 }

@@ -13,7 +13,7 @@ void put_value(base::Writer& out, const Value& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) out.u64(static_cast<std::uint64_t>(*integer));
   if (const auto* real = std::get_if<double>(&value)) out.u64(std::bit_cast<std::uint64_t>(*real));
   if (const auto* text = std::get_if<std::string>(&value)) out.text(*text);
-  if (const auto* blob = std::get_if<base::Bytes>(&value)) out.blob(*blob);
+  if (const auto* blob = std::get_if<Blob>(&value)) out.blob(blob->bytes);
 }
 
 Value get_value(base::Reader& in) {
@@ -27,7 +27,7 @@ Value get_value(base::Reader& in) {
     case 3:
       return in.text();
     case 4:
-      return base::copy_of(in.blob());
+      return Blob{base::copy_of(in.blob())};
     default:
       in.fail();
       return std::monostate{};

@@ -12,8 +12,15 @@
 
 namespace exec {
 
+// A type of its own: libstdc++ takes a variant of nothing but numbers, strings and vectors for one that always holds a value, and destroys
+// one that is not there when no memory is left for a copy (tests/exec/no_memory_test.cc).
+struct Blob {
+  base::Bytes bytes;
+  bool operator==(const Blob&) const = default;
+};
+
 // An SQL value as SQLite has it: NULL, INTEGER, REAL, TEXT, BLOB.
-using Value = std::variant<std::monostate, std::int64_t, double, std::string, base::Bytes>;
+using Value = std::variant<std::monostate, std::int64_t, double, std::string, Blob>;
 
 struct Statement {
   std::string sql;            // one statement; kBatch: a whole script without parameters

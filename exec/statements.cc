@@ -40,9 +40,9 @@ int bind(sqlite3_stmt* statement, int position, const Value& value) {
   if (const auto* real = std::get_if<double>(&value)) return sqlite3_bind_double(statement, position, *real);
   if (const auto* text = std::get_if<std::string>(&value))
     return sqlite3_bind_text64(statement, position, text->data(), text->size(), SQLITE_STATIC, SQLITE_UTF8);
-  if (const auto* blob = std::get_if<base::Bytes>(&value)) {
-    if (blob->empty()) return sqlite3_bind_zeroblob(statement, position, 0);
-    return sqlite3_bind_blob64(statement, position, blob->data(), blob->size(), SQLITE_STATIC);
+  if (const auto* blob = std::get_if<Blob>(&value)) {
+    if (blob->bytes.empty()) return sqlite3_bind_zeroblob(statement, position, 0);
+    return sqlite3_bind_blob64(statement, position, blob->bytes.data(), blob->bytes.size(), SQLITE_STATIC);
   }
   return sqlite3_bind_null(statement, position);
 }

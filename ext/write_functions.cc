@@ -57,7 +57,7 @@ Value value_of(sqlite3_value* value) {
     }
     case SQLITE_BLOB: {
       const auto* data = static_cast<const std::byte*>(sqlite3_value_blob(value));
-      return base::Bytes(data, data + sqlite3_value_bytes(value));
+      return exec::Blob{base::Bytes(data, data + sqlite3_value_bytes(value))};
     }
     default:
       return std::monostate{};
@@ -67,9 +67,19 @@ Value value_of(sqlite3_value* value) {
 Result<exec::Statement> statement_of(const Arguments& arguments, int first) {
   HQL_ASSIGN(sql, arguments.text(first, "sql"));
   exec::Statement statement;
-  statement.sql = sql;
+  statement.sql = std::move(sql);
   for (int i = first + 1; i < arguments.count(); ++i) statement.params.push_back(value_of(arguments.raw(i)));
   return statement;
+}
+
+// An initializer list would copy the statements, and with them parameters of any size.
+Request request_of(RequestKind kind, std::vector<exec::Statement> statements) {
+  return {.kind = kind, .statements = std::move(statements)};
+}
+Request request_of(RequestKind kind, exec::Statement statement) {
+  std::vector<exec::Statement> one;
+  one.push_back(std::move(statement));
+  return request_of(kind, std::move(one));
 }
 
 struct CloseDatabase {
@@ -136,7 +146,8 @@ void fn_execute(sqlite3_context* context, int count, sqlite3_value** values) noe
     const Arguments arguments("hql_execute", count, values);
     HQL_TRY(arguments.expect(1, -1, "hql_execute(sql[, parameter ...])"));
     HQL_ASSIGN(statement, statement_of(arguments, 0));
-    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kExecute, 0, 0, {statement}}, {}));
+    HQL_ASSIGN(answer,
+               send(sqlite3_context_db_handle(context), request_of(RequestKind::kExecute, std::move(statement)), {}));
     sqlite3_result_int64(context, answer.rows_changed);
     return {};
   });
@@ -150,7 +161,8 @@ void fn_execute_opts(sqlite3_context* context, int count, sqlite3_value** values
     HQL_ASSIGN(json, arguments.text(0, "json"));
     HQL_ASSIGN(options, options_of(json));
     HQL_ASSIGN(statement, statement_of(arguments, 1));
-    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kExecute, 0, 0, {statement}}, options));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), request_of(RequestKind::kExecute, std::move(statement)),
+                            options));
     sqlite3_result_int64(context, answer.rows_changed);
     return {};
   });
@@ -162,7 +174,8 @@ void fn_execute_returning(sqlite3_context* context, int count, sqlite3_value** v
     const Arguments arguments("hql_execute_returning", count, values);
     HQL_TRY(arguments.expect(1, -1, "hql_execute_returning(sql[, parameter ...])"));
     HQL_ASSIGN(statement, statement_of(arguments, 0));
-    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kReturning, 0, 0, {statement}}, {}));
+    HQL_ASSIGN(answer,
+               send(sqlite3_context_db_handle(context), request_of(RequestKind::kReturning, std::move(statement)), {}));
     give_text(context, answer.json);
     return {};
   });
@@ -173,7 +186,8 @@ void fn_batch(sqlite3_context* context, int count, sqlite3_value** values) noexc
   guarded(context, [&]() -> Status {
     const Arguments arguments("hql_batch", count, values);
     HQL_ASSIGN(script, arguments.text(0, "script"));
-    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kBatch, 0, 0, {{script, {}}}}, {}));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context),
+                            request_of(RequestKind::kBatch, exec::Statement{std::move(script), {}}), {}));
     give_text(context, answer.json);
     return {};
   });
@@ -185,7 +199,8 @@ void fn_txn(sqlite3_context* context, int count, sqlite3_value** values) noexcep
     const Arguments arguments("hql_txn", count, values);
     HQL_ASSIGN(json, arguments.text(0, "statements"));
     HQL_ASSIGN(statements, exec::statements_of_json(json));
-    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context), {RequestKind::kTransaction, 0, 0, statements}, {}));
+    HQL_ASSIGN(answer, send(sqlite3_context_db_handle(context),
+                            request_of(RequestKind::kTransaction, std::move(statements)), {}));
     give_text(context, answer.json);
     return {};
   });

@@ -25,8 +25,11 @@ using base::Code;
 using base::Result;
 using base::Status;
 
-// A value as the file gives it, before its key says what it must be.
-using Raw = std::variant<std::string, std::int64_t, std::vector<std::string>>;
+// A value as the file gives it, before its key says what it must be. The list is a type of its own for the reason at exec::Blob.
+struct List {
+  std::vector<std::string> items;
+};
+using Raw = std::variant<std::string, std::int64_t, List>;
 
 struct Context {
   std::string source;  // file or environment variable
@@ -108,8 +111,8 @@ Result<std::int64_t> byte_count(const Context& at, const Raw& raw, std::int64_t 
 
 Result<std::vector<NodeAddress>> node_list(const Context& at, const Raw& raw) {
   std::vector<std::string> lines;
-  if (const auto* list = std::get_if<std::vector<std::string>>(&raw)) {
-    lines = *list;
+  if (const auto* list = std::get_if<List>(&raw)) {
+    lines = list->items;
   } else if (const auto* joined = std::get_if<std::string>(&raw)) {  // the environment: one node per line or comma
     std::string line;
     for (const char c : *joined + "\n") {
@@ -338,11 +341,11 @@ Result<Raw> raw_of(const Context& at, const toml::node& value) {
   if (const auto s = value.value_exact<std::string>()) return Raw(*s);
   if (const auto i = value.value_exact<std::int64_t>()) return Raw(*i);
   if (const auto* array = value.as_array()) {
-    std::vector<std::string> list;
+    List list;
     for (const auto& item : *array) {
       const auto s = item.value_exact<std::string>();
       if (!s) return at.error("expected a list of strings");
-      list.push_back(*s);
+      list.items.push_back(*s);
     }
     return Raw(list);
   }
@@ -386,7 +389,7 @@ Result<Table> read_json(const std::string& content, const std::string& source) {
       table.emplace_back(name, value.get<std::int64_t>());
     } else if (value.is_array() &&
                std::all_of(value.begin(), value.end(), [](const auto& item) { return item.is_string(); })) {
-      table.emplace_back(name, value.get<std::vector<std::string>>());
+      table.emplace_back(name, List{value.get<std::vector<std::string>>()});
     } else {
       return at.error("expected a string, a whole number or a list of strings");
     }

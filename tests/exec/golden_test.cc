@@ -20,7 +20,7 @@ TEST(Golden, Request_IsVersion1) {
   request.foreign_keys = 1;
   request.statements.push_back(
       {"INSERT INTO t VALUES (?,?,?,?,?)",
-       {std::monostate{}, std::int64_t{-7}, 1.5, std::string("a\0b", 3), base::Bytes{std::byte{0}, std::byte{255}}}});
+       {std::monostate{}, std::int64_t{-7}, 1.5, std::string("a\0b", 3), Blob{{std::byte{0}, std::byte{255}}}}});
   request.statements.push_back({"DELETE FROM t", {}});
   expect_damage(check_golden("request_v1", encode(request)), Damage::kNoticed, reencoded(decode_request));
 }

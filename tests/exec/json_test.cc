@@ -15,7 +15,7 @@ TEST(Json, Statements_TextAndArrays_AreRead) {
   ASSERT_EQ(params.size(), 4u);
   EXPECT_EQ(params[0], Value(std::monostate{}));
   EXPECT_EQ(params[1], Value(2.5));
-  EXPECT_EQ(params[3], Value(base::Bytes{std::byte{0}, std::byte{255}}));
+  EXPECT_EQ(params[3], Value(Blob{{std::byte{0}, std::byte{255}}}));
 }
 
 TEST(Json, Statements_WrongElement_ErrorNamesIt) {
@@ -34,7 +34,7 @@ TEST(Json, Base64_EveryRemainder_RoundTrips) {
   for (int i = 0; i < 20; ++i) {
     const auto statements = statements_of_json(R"x([["SELECT ?", {"$blob":")x" + base64(bytes) + R"x("}]])x");
     ASSERT_TRUE(statements) << i;
-    EXPECT_EQ((*statements)[0].params.at(0), Value(bytes));
+    EXPECT_EQ((*statements)[0].params.at(0), Value(Blob{bytes}));
     bytes.push_back(static_cast<std::byte>(i * 37));
   }
 }

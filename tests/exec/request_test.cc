@@ -13,7 +13,7 @@ Request sample() {
   request.foreign_keys = 1;
   request.statements.push_back(
       {"INSERT INTO t VALUES (?1, ?2, ?3, ?4, ?5)",
-       {std::monostate{}, std::int64_t{-7}, 1.5, std::string("a\0b", 3), base::Bytes{std::byte{0}, std::byte{255}}}});
+       {std::monostate{}, std::int64_t{-7}, 1.5, std::string("a\0b", 3), Blob{{std::byte{0}, std::byte{255}}}}});
   request.statements.push_back({"DELETE FROM t", {}});
   return request;
 }

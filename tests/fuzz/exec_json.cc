@@ -22,7 +22,7 @@ std::string write(const Value& value) {
   }
   std::string out;
   if (const auto* text = std::get_if<std::string>(&value)) exec::append_text(out, *text);
-  if (const auto* blob = std::get_if<base::Bytes>(&value)) out = "{\"$blob\":\"" + exec::base64(*blob) + "\"}";
+  if (const auto* blob = std::get_if<exec::Blob>(&value)) out = "{\"$blob\":\"" + exec::base64(blob->bytes) + "\"}";
   return out.empty() ? "null" : out;
 }
 

@@ -31,7 +31,7 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   one.foreign_keys = 1;
   one.statements = {{"INSERT INTO t VALUES (?1, ?2, ?3, ?4, ?5)", {}}};
   one.statements[0].params = {std::monostate{}, std::int64_t{-5}, 1.5, std::string("text"),
-                              base::Bytes(3, std::byte{7})};
+                              exec::Blob{base::Bytes(3, std::byte{7})}};
   exec::Request many;
   many.kind = exec::RequestKind::kTransaction;
   many.statements = {{"DELETE FROM t", {}}, {"INSERT INTO t VALUES (?)", {std::int64_t{1}}}};
