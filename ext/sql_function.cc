@@ -28,6 +28,12 @@ void fail(sqlite3_context* context, const base::Error& error) {
   if (code != 0) sqlite3_result_error_code(context, code);
 }
 
+base::Error no_memory() {
+  base::Error error = base::make_error(base::Code::kSql, "out of memory");
+  error.sqlite_code = SQLITE_NOMEM;
+  return error;
+}
+
 void give_text(sqlite3_context* context, const std::string& text) {
   sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
 }
@@ -47,7 +53,7 @@ base::Result<std::string> Arguments::text(int position, const char* name) const 
   if (!has(position)) return wrong(position, name, "a text is required, got NULL");
   if (sqlite3_value_type(values_[position]) == SQLITE_BLOB) return wrong(position, name, "expected a text, got a blob");
   const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(values_[position]));
-  if (text == nullptr) return base::make_error(base::Code::kInternal, "out of memory");
+  if (text == nullptr) return no_memory();
   return std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(values_[position])));
 }
 

@@ -30,6 +30,8 @@ base::Status register_sets(sqlite3* db);         // sets.cc: the eponymous table
 
 // The error as the statement's: "hiqlite: HQL_X: text" and the extended code; also what hql_last_error() shows.
 void fail(sqlite3_context* context, const base::Error& error);
+// SQLITE_NOMEM: SQLite had no memory for a value that it was asked for.
+base::Error no_memory();
 void give_text(sqlite3_context* context, const std::string& text);
 
 // One argument, by position; errors name the function, the argument and what was given.

@@ -45,22 +45,26 @@ Result<Options> options_of(const std::string& text) {
   return options;
 }
 
-Value value_of(sqlite3_value* value) {
+Result<Value> value_of(sqlite3_value* value) {
   switch (sqlite3_value_type(value)) {
     case SQLITE_INTEGER:
-      return std::int64_t{sqlite3_value_int64(value)};
+      return Value(std::int64_t{sqlite3_value_int64(value)});
     case SQLITE_FLOAT:
-      return sqlite3_value_double(value);
+      return Value(sqlite3_value_double(value));
     case SQLITE_TEXT: {
       const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-      return std::string(text != nullptr ? text : "", static_cast<std::size_t>(sqlite3_value_bytes(value)));
+      if (text == nullptr) return no_memory();
+      return Value(std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(value))));
     }
     case SQLITE_BLOB: {
+      // Before its bytes are asked for: a zeroblob() is made real there, and is NULL once there was no memory for it.
+      const auto size = static_cast<std::size_t>(sqlite3_value_bytes(value));
       const auto* data = static_cast<const std::byte*>(sqlite3_value_blob(value));
-      return exec::Blob{base::Bytes(data, data + sqlite3_value_bytes(value))};
+      if (data == nullptr && size > 0) return no_memory();
+      return Value(exec::Blob{base::Bytes(data, data + size)});
     }
     default:
-      return std::monostate{};
+      return Value(std::monostate{});
   }
 }
 
@@ -68,7 +72,10 @@ Result<exec::Statement> statement_of(const Arguments& arguments, int first) {
   HQL_ASSIGN(sql, arguments.text(first, "sql"));
   exec::Statement statement;
   statement.sql = std::move(sql);
-  for (int i = first + 1; i < arguments.count(); ++i) statement.params.push_back(value_of(arguments.raw(i)));
+  for (int i = first + 1; i < arguments.count(); ++i) {
+    HQL_ASSIGN(value, value_of(arguments.raw(i)));
+    statement.params.push_back(std::move(value));
+  }
   return statement;
 }
 

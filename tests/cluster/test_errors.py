@@ -9,7 +9,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import BIN, EXTENSION, PATIENCE, Cluster, Server, free_ports, host_environment, main, read_plain, wait_until  # noqa: E402
-from hosts import Python, Refused  # noqa: E402
+from hosts import Python, Refused, Shell  # noqa: E402
 
 URI = "file:app.db?vfs=hiqlite"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -476,6 +476,28 @@ def import_under_the_same_name(workspace):
         program.kill()
 
 
+def parameter_without_memory(workspace):
+    """A parameter that SQLite has no memory for is an error: nothing is executed, least of all with an empty value."""
+    shell = Shell(workspace.path)
+    try:
+        shell.ask(f".load {EXTENSION}")
+        shell.ask(f"SELECT hql_start('{{\"data_dir\":\"{workspace.path}/data\"}}');")
+        shell.ask(f".open {URI}")
+        shell.ask("CREATE TABLE t(x);")
+        assert shell.ask("SELECT hql_execute('INSERT INTO t VALUES (?1)', zeroblob(0));") == ["1"]
+        shell.ask("PRAGMA hard_heap_limit=30000000;")
+        for call in ("hql_execute('INSERT INTO t VALUES (?1)', zeroblob(100000000))",
+                     "hql_execute('INSERT INTO t VALUES (?1), (?2)', 1, zeroblob(100000000))",
+                     "hql_execute_opts('{}', 'INSERT INTO t VALUES (?1)', zeroblob(100000000))",
+                     "hql_execute_returning('INSERT INTO t VALUES (?1) RETURNING 1', zeroblob(100000000))"):
+            refused = shell.ask(f"SELECT {call};")
+            assert len(refused) == 1 and "out of memory" in refused[0], (call, refused)
+        assert shell.ask("SELECT typeof(x), length(x) FROM t;") == ["blob|0"]
+        shell.end()
+    finally:
+        shell.kill()
+
+
 def dropped_database(workspace):
     program = started(workspace)
     try:
@@ -593,7 +615,7 @@ def forked_child(workspace):
 
 TESTS = [second_owner, port_in_use, port_zero, permission_denied, missing_quorum, wrong_configuration, secrets_and_addresses,
          arguments_of_functions, forwarded_sql, sqlites_own_codes, import_and_export, forked_child, shell_quits_after_a_drop,
-         import_under_the_same_name, dropped_database]
+         import_under_the_same_name, dropped_database, parameter_without_memory]
 
 if __name__ == "__main__":
     main(*TESTS)
