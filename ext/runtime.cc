@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <exception>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -306,20 +305,6 @@ std::string opened_plainly(sqlite3* db) {
   if (data_dir.empty()) return {};
   const std::filesystem::path path(file);
   return same_directory(path.parent_path(), data_dir + "/db") ? path.filename().string() : std::string();
-}
-
-Result<bool> database_known(sqlite3* db, const std::string& name) {
-  if (const Owned owned = owned_of(db)) {
-    bool known = false;
-    owned->use([&](node::Node& node) { known = node.database_id(name).has_value(); });
-    return known;
-  }
-  HQL_ASSIGN(reply, call(db, {Op::kStatus}, kAnswerGraceMs));
-  const auto status = nlohmann::json::parse(base::text_of(reply), nullptr, false);
-  if (!status.is_object() || !status.contains("databases"))
-    return base::make_error(base::Code::kProtocol, "the node's status does not list its databases");
-  const auto& all = status["databases"];
-  return std::any_of(all.begin(), all.end(), [&](const auto& each) { return each.value("name", "") == name; });
 }
 
 }  // namespace ext

@@ -38,7 +38,5 @@ struct CallDefaults {
 CallDefaults defaults_of(sqlite3* db);
 // The database of that node whose file is the connection's main one, opened without the VFS; empty: none is.
 std::string opened_plainly(sqlite3* db);
-// Whether that node has seen the creation of this database. Errors as call().
-base::Result<bool> database_known(sqlite3* db, const std::string& name);
 
 }  // namespace ext

@@ -1,7 +1,11 @@
 // The dispatch of service.h.
 #include "ext/service.h"
 
+#include <memory>
 #include <nlohmann/json.hpp>
+
+#include "base/sqlite.h"
+#include "pages/tx.h"
 
 namespace ext {
 namespace {
@@ -49,6 +53,61 @@ std::string config_json(const node::Config& config) {
   return rows.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
+struct CloseDatabase {
+  void operator()(sqlite3* each) const { sqlite3_close(each); }
+};
+
+// Whether `request`, run on an empty database, would leave it empty: it only reads, or fails before it writes. Only compiled, not run.
+bool leaves_empty(const exec::Request& request) {
+  sqlite3* raw = nullptr;
+  const int opened = sqlite3_open_v2(":memory:", &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+  const std::unique_ptr<sqlite3, CloseDatabase> scratch(raw);
+  if (opened != SQLITE_OK) return false;
+  for (const exec::Statement& each : request.statements) {
+    const char* rest = each.sql.c_str();
+    while (*rest != '\0') {
+      sqlite3_stmt* statement = nullptr;
+      const int rc = sqlite3_prepare_v2(raw, rest, -1, &statement, &rest);
+      const bool writes = rc == SQLITE_OK && statement != nullptr && sqlite3_stmt_readonly(statement) == 0;
+      sqlite3_finalize(statement);
+      if (writes) return false;
+      if (rc != SQLITE_OK) return true;
+    }
+  }
+  return true;
+}
+
+// Whether `call` names a database that is not here and would not be made by a write: a name that is misspelt would stay for ever.
+bool reads_the_unknown(node::Node& node, const Call& call) {
+  const std::string& name = call.text;
+  if (name == node.config().filename_db || !pages::valid_database_name(name) || node.database_id(name)) return false;
+  const auto request = exec::decode_request(call.request);
+  return request && leaves_empty(*request);
+}
+
+void run(node::Node& node, const std::string& database, Bytes request, base::Micros deadline, Answered done) {
+  node.execute(database, std::move(request), deadline, [done = std::move(done)](Result<node::ExecuteReply> reply) {
+    if (!reply) return done(reply.error());
+    done(encode(Executed{reply->committed.index, reply->rows_lost, std::move(reply->body)}));
+  });
+}
+
+// A database is created by its first write, never by a read.
+void execute(node::Node& node, Call call, base::Micros deadline, Answered done) {
+  if (call.text.empty()) call.text = node.config().filename_db;
+  if (!reads_the_unknown(node, call)) return run(node, call.text, std::move(call.request), deadline, std::move(done));
+  // It may have been created a moment ago on another node.
+  node.barrier(deadline,
+               [&node, call = std::move(call), deadline, done = std::move(done)](Result<base::Index> index) mutable {
+                 if (!index) return done(index.error());
+                 if (!node.database_id(call.text))
+                   return done(base::make_error(
+                       base::Code::kNotFound,
+                       "no database \"" + call.text + "\"; hql_databases lists them, the first write creates one"));
+                 run(node, call.text, std::move(call.request), deadline, std::move(done));
+               });
+}
+
 }  // namespace
 
 void serve(node::Node& node, base::ByteView request, Answered done) {
@@ -59,11 +118,7 @@ void serve(node::Node& node, base::ByteView request, Answered done) {
     case Op::kStatus:
       return done(text_bytes(status_json(node.status(), node.config())));
     case Op::kExecute:
-      return node.execute(call->text.empty() ? node.config().filename_db : call->text, std::move(call->request),
-                          deadline, [done = std::move(done)](Result<node::ExecuteReply> reply) {
-                            if (!reply) return done(reply.error());
-                            done(encode(Executed{reply->committed.index, reply->rows_lost, std::move(reply->body)}));
-                          });
+      return execute(node, std::move(*call), deadline, std::move(done));
     case Op::kWaitHealthy:
       return node.wait_healthy(deadline, plain(std::move(done)));
     case Op::kTransfer:

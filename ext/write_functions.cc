@@ -1,6 +1,5 @@
 // hql_execute and its family: SQL that is run by the leader's executor, from any node (DESIGN 5.3, docs/SQL.md).
 #include <algorithm>
-#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "exec/json.h"
@@ -89,42 +88,6 @@ Request request_of(RequestKind kind, exec::Statement statement) {
   return request_of(kind, std::move(one));
 }
 
-struct CloseDatabase {
-  void operator()(sqlite3* each) const { sqlite3_close(each); }
-};
-
-// Whether `request`, run on an empty database, would leave it empty: it only reads, or fails before it writes. Only compiled, not run.
-bool leaves_empty(const Request& request) {
-  sqlite3* raw = nullptr;
-  const int opened = sqlite3_open_v2(":memory:", &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-  const std::unique_ptr<sqlite3, CloseDatabase> scratch(raw);
-  if (opened != SQLITE_OK) return false;
-  for (const exec::Statement& each : request.statements) {
-    const char* rest = each.sql.c_str();
-    while (*rest != '\0') {
-      sqlite3_stmt* statement = nullptr;
-      const int rc = sqlite3_prepare_v2(raw, rest, -1, &statement, &rest);
-      const bool writes = rc == SQLITE_OK && statement != nullptr && sqlite3_stmt_readonly(statement) == 0;
-      sqlite3_finalize(statement);
-      if (writes) return false;
-      if (rc != SQLITE_OK) return true;
-    }
-  }
-  return true;
-}
-
-// A database that is named in a call is created by its first write, never by a read: a name that is misspelt would stay for ever.
-Status check_named(sqlite3* db, const Request& request, const std::string& name, std::uint32_t timeout_ms) {
-  HQL_ASSIGN(here, database_known(db, name));
-  if (here || !leaves_empty(request)) return {};
-  // It may have been created a moment ago on another node.
-  HQL_TRY(call(db, {.op = Op::kBarrier, .timeout_ms = timeout_ms}, timeout_ms));
-  HQL_ASSIGN(now_here, database_known(db, name));
-  if (now_here) return {};
-  return base::make_error(Code::kNotFound,
-                          "no database \"" + name + "\"; hql_databases lists them, the first write creates one");
-}
-
 // The database a call means: its option, the connection's main database if that is one of the node's, else `filename_db`.
 Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   const auto info = vfs::connection_info(db);
@@ -141,7 +104,6 @@ Result<Answer> send(sqlite3* db, Request request, const Options& options) {
   request.foreign_keys = foreign_keys != 0 ? 1 : 0;
   request.timeout_ms = options.timeout_ms;
   const std::uint32_t timeout = options.timeout_ms != 0 ? options.timeout_ms : defaults.timeout_ms;
-  if (!options.database.empty() && database != defaults.database) HQL_TRY(check_named(db, request, database, timeout));
   const Call execute{.op = Op::kExecute, .text = database, .timeout_ms = timeout, .request = exec::encode(request)};
   HQL_ASSIGN(reply, call(db, execute, timeout));
   return answer_in(reply, request);

@@ -113,6 +113,10 @@ def status_exec_and_shell(workspace):
         done = run("exec", "-c", config, "INSERT INTO nowhere VALUES (1)", code=1)
         assert "no such table: nowhere" in done.stderr and not done.stdout, done
         assert "HQL_ARGUMENT" in run("exec", "-c", config, "--db", "a/b", "SELECT 1", code=1).stderr
+        for sql in ("SELECT 1", "SELEC 1", "INSERT INTO x VALUES (1)"):  # a name that is misspelt creates nothing
+            for form in ((), ("--json",)):
+                assert 'HQL_NOT_FOUND: no database "typo.db"' in run("exec", "-c", config, *form, "--db", "typo.db", sql, code=1).stderr
+        assert [each["name"] for each in json.loads(run("status", "-c", config, "--field", "databases").stdout)] == ["hiqlite.db", "second.db"]
 
         assert run("shell", "-c", config, "hiqlite.db", "SELECT count(*) FROM t").stdout == "3\n"
         done = run("shell", "-c", config, stdin="SELECT hql_execute('INSERT INTO t(name) VALUES (?1)', 'd');\nSELECT name FROM t WHERE id = 4;\n"
