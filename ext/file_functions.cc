@@ -103,6 +103,10 @@ void fn_export(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_ASSIGN(name, arguments.text(0, "name"));
     HQL_ASSIGN(path, arguments.text(1, "path"));
     HQL_TRY(pages::valid_database_name(name));
+    // SQLite takes these two for a database without a name, which is gone when it is closed.
+    if (path.empty() || path == ":memory:")
+      return base::make_error(
+          Code::kArgument, "hql_export(): argument 2 (path): \"" + path + "\" is no file; give the path of a new file");
     if (::access(path.c_str(), F_OK) == 0)
       return base::make_error(Code::kExists, "hql_export(): \"" + path + "\" exists; remove it or give another path");
     HQL_ASSIGN(from, open(uri_of(context, name), SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "hiqlite"));

@@ -295,6 +295,8 @@ def arguments_of_functions(workspace):
         fails(program, "SELECT hql_import('/nowhere.db', 'x.db')", "HQL_NOT_FOUND", "/nowhere.db")
         fails(program, "SELECT hql_export('nothing.db', ?)", "HQL_NOT_FOUND", "nothing.db", parameters=[workspace.path + "/x.db"])
         assert not os.path.exists(workspace.path + "/x.db")
+        for path in ("", ":memory:"):
+            fails(program, "SELECT hql_export('app.db', ?)", f'HQL_ARGUMENT: hql_export(): argument 2 (path): "{path}" is no file', parameters=[path])
         fails(program, "SELECT hql_drop_database('nothing.db')", "HQL_NOT_FOUND", 'no database "nothing.db"; hql_databases lists them')
         fails(program, "SELECT hql_drop_database('')", "HQL_ARGUMENT", 'database name "" is empty')
         fails(program, "SELECT hql_export('', ?)", "HQL_ARGUMENT", 'database name "" is empty', parameters=[workspace.path + "/x.db"])
