@@ -105,16 +105,22 @@ int x_best_index(sqlite3_vtab* raw, sqlite3_index_info* info) noexcept {
   info->estimatedCost = 1000;
   info->idxNum = 0;
   if (!set.argument) return SQLITE_OK;
+  bool unusable = false;
   for (int i = 0; i < info->nConstraint; ++i) {
     const auto& constraint = info->aConstraint[i];
     if (constraint.iColumn != static_cast<int>(set.columns.size()) || constraint.op != SQLITE_INDEX_CONSTRAINT_EQ)
       continue;
-    if (constraint.usable == 0) return SQLITE_CONSTRAINT;
+    if (constraint.usable == 0) {
+      unusable = true;
+      continue;
+    }
+    // The argument; with `hql_events(3) WHERE since = 4` SQLite compares the other one itself.
     info->aConstraintUsage[i].argvIndex = 1;
     info->aConstraintUsage[i].omit = 1;
     info->idxNum = 1;
+    return SQLITE_OK;
   }
-  return SQLITE_OK;
+  return unusable ? SQLITE_CONSTRAINT : SQLITE_OK;
 }
 
 int x_open(sqlite3_vtab*, sqlite3_vtab_cursor** out) noexcept {

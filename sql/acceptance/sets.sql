@@ -16,3 +16,4 @@ SELECT hql_last_index() > 0, hql_wait_index(hql_last_index()) = hql_last_index()
 SELECT hql_snapshot() > 0, hql_compact() >= 0;
 INSERT INTO hql_members(id) VALUES (2);
 SELECT * FROM hql_members('x');
+SELECT (SELECT count(*) FROM hql_events(0) WHERE since = 0) > 0, (SELECT count(*) FROM hql_events(0) WHERE since = 1);
