@@ -17,6 +17,20 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
+// An argument of a dot command of the shell, which reads backslashes between double quotes as C does.
+std::string dot_quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+  return out + "\"";
+}
+
+// A path inside a URI: `?`, `#` and `%` mean something there.
+std::string uri_path(const std::string& path) {
+  std::string out;
+  for (const char c : path) out += c == '?' ? "%3f" : c == '#' ? "%23" : c == '%' ? "%25" : std::string(1, c);
+  return out;
+}
+
 }  // namespace
 
 int run_shell(const Parsed& parsed) {
@@ -36,14 +50,14 @@ int run_shell(const Parsed& parsed) {
                                        "; create it with `hiqlite exec --db " + name + " \"CREATE TABLE ...\"`"));
   std::vector<std::string> words = {"sqlite3",
                                     "-cmd",
-                                    ".load " + extension_path(),
+                                    ".load " + dot_quoted(extension_path()),
                                     "-cmd",
                                     ".output /dev/null",
                                     "-cmd",
                                     "SELECT hql_remote(" + quoted("unix:" + data_dir) + ");",
                                     "-cmd",
                                     ".output",
-                                    "file:" + file + "?mode=ro"};
+                                    "file:" + uri_path(file) + "?mode=ro"};
   if (parsed.words.size() > 1) words.push_back(parsed.words[1]);
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);

@@ -134,6 +134,28 @@ def status_exec_and_shell(workspace):
         server.kill()
 
 
+def unusual_paths(workspace):
+    """An install path and a data directory with what means something to the shell and in a URI."""
+    folder = workspace.path + "/an \"install\" path"
+    for name in ("bin/hiqlite", "lib/libhiqlite.so", "lib/libhiqlite-core.so"):
+        os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
+        shutil.copy(os.path.join(os.path.dirname(BIN), "..", name), f"{folder}/{name}")
+    config = workspace.path + "/node.toml"
+    with open(config, "w", encoding="utf-8") as file:
+        file.write(f"data_dir = '{workspace.path}/a?b#c%41 \"d\"'\n")
+    server = Server(config, "", 1).start()
+    try:
+        server.run("status", "--wait", "healthy")
+        server.execute("CREATE TABLE t(x)")
+        for sql, answer in (("SELECT hql_execute('INSERT INTO t VALUES (7)')", "1\n"), ("SELECT x FROM t", "7\n")):
+            done = subprocess.run([folder + "/bin/hiqlite", "shell", "-c", config, "hiqlite.db", sql], capture_output=True, text=True,
+                                  env=host_environment(), timeout=4 * PATIENCE, check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (0, answer, ""), done
+        server.stop()
+    finally:
+        server.kill()
+
+
 def dump_and_verify(workspace):
     server = serving(workspace, "wal_size = 65536")
     config = server.config
@@ -256,4 +278,4 @@ def rebuilt_database(workspace):
 
 
 if __name__ == "__main__":
-    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, dump_and_verify, generated_configuration, rebuilt_database)
+    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, unusual_paths, dump_and_verify, generated_configuration, rebuilt_database)
