@@ -34,14 +34,23 @@ int run_generate_config(const Parsed& parsed) {
   base::Env& env = base::posix_env();
   const std::string dir = parsed.get("out");
   if (const auto made = env.make_dir(dir); !made) return report(made.error());
+  const auto name_of = [](int node) { return "node" + std::to_string(node) + ".toml"; };
+  for (int node = 1; node <= nodes; ++node) {
+    const std::string path = dir + "/" + name_of(node);
+    const auto exists = env.exists(path);
+    if (!exists) return report(exists.error());
+    if (*exists)
+      return report(base::make_error(
+          base::Code::kExists,
+          path + " exists, and the secret of its cluster with it; give another --out, or remove it first"));
+  }
   for (int node = 1; node <= nodes; ++node) {
     const std::string own = parsed.has("data-dir") ? parsed.get("data-dir") + "/node" + std::to_string(node)
                                                    : dir + "/data" + std::to_string(node);
-    const std::string name = "node" + std::to_string(node) + ".toml";
     const std::string text = node::generate_config(node, nodes, own, port, secret);
-    if (const auto written = base::write_file_atomic(env, dir, name, base::view_of(text)); !written)
+    if (const auto written = base::write_file_atomic(env, dir, name_of(node), base::view_of(text)); !written)
       return report(written.error());
-    std::printf("%s/%s\n", dir.c_str(), name.c_str());
+    std::printf("%s/%s\n", dir.c_str(), name_of(node).c_str());
   }
   return kOk;
 }

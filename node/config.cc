@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -456,6 +457,27 @@ std::vector<ConfigRow> describe(const Config& config) {
   return rows;
 }
 
+namespace {
+
+// A TOML basic string.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    char escaped[8];
+    if (c == '"' || c == '\\') {
+      out += std::string("\\") + c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned char>(c));
+      out += escaped;
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+}  // namespace
+
 std::string generate_config(int id, int count, const std::string& data_dir, int first_port,
                             const std::string& secret_text) {
   std::string out =
@@ -474,7 +496,7 @@ std::string generate_config(int id, int count, const std::string& data_dir, int 
       }
       out += "]\n\n";
     } else if (name == "data_dir") {
-      out += "data_dir = \"" + data_dir + "\"\n\n";
+      out += "data_dir = " + quoted(data_dir) + "\n\n";
     } else if (name == "secret_raft") {
       out += "secret_raft = \"" + secret_text + "\"\n\n";
     } else {

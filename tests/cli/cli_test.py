@@ -256,6 +256,23 @@ def generated_configuration(workspace):
     assert re.search(r"^commit_timeout_ms .*1234$", overridden, re.M), overridden
 
 
+def generated_beside_others(workspace):
+    """Any folder can be named, and a second time the files that are there stay as they are: their secret is nowhere else."""
+    folder = workspace.path + "/a\"b\\c\td"
+    run("generate-config", "--out", folder)
+    rows = run("check-config", "-c", folder + "/node1.toml").stdout
+    assert f"{folder}/data1\n" in rows, rows
+    before = text_of(folder + "/node1.toml")
+    for nodes in ("1", "3"):
+        refused = run("generate-config", "--nodes", nodes, "--out", folder, code=1)
+        assert "HQL_EXISTS: " + folder + "/node1.toml exists" in refused.stderr and not refused.stdout, refused
+    assert text_of(folder + "/node1.toml") == before and os.listdir(folder) == ["node1.toml"]
+    run("generate-config", "--nodes", "2", "--out", workspace.path + "/two")
+    os.remove(workspace.path + "/two/node1.toml")
+    assert "HQL_EXISTS" in run("generate-config", "--nodes", "2", "--out", workspace.path + "/two", code=1).stderr
+    assert os.listdir(workspace.path + "/two") == ["node2.toml"], "all or none"
+
+
 def rebuilt_database(workspace):
     server = serving(workspace)
     try:
@@ -278,4 +295,4 @@ def rebuilt_database(workspace):
 
 
 if __name__ == "__main__":
-    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, unusual_paths, dump_and_verify, generated_configuration, rebuilt_database)
+    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, unusual_paths, dump_and_verify, generated_configuration, generated_beside_others, rebuilt_database)
