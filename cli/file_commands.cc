@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/node_files.h"
 #include "ext/data_dir_lock.h"
+#include "pages/tx.h"
 #include "wal/log.h"
 
 namespace cli {
@@ -62,6 +63,13 @@ int run_rebuild(const Parsed& parsed) {
   base::Env& env = base::posix_env();
   const std::string dir = config->data_dir + "/db/";
   const std::string& name = parsed.words[0];
+  if (const auto valid = pages::valid_database_name(name); !valid) return report(valid.error());
+  const auto there = env.exists(config->data_dir);
+  if (!there) return report(there.error());
+  if (!*there)
+    return report(
+        base::make_error(base::Code::kNotFound,
+                         "data_dir \"" + config->data_dir + "\" does not exist; name the node with -c or --data-dir"));
   // A running node has these files open.
   const auto lock = ext::DataDirLock::take(config->data_dir, config->node_id);
   if (!lock) return report(lock.error());

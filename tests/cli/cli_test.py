@@ -284,6 +284,13 @@ def rebuilt_database(workspace):
         assert server.run("exec", "--json", "SELECT x FROM t").stdout == '[{"x":1}]\n'
         server.stop()
         assert "HQL_NOT_FOUND" in run("rebuild", "-c", server.config, "nothing.db", code=1).stderr
+        before = snapshot(server.data_dir)
+        for name in ("", "../log", "..", "hiqlite.db-wal"):
+            assert f'HQL_ARGUMENT: database name "{name}"' in run("rebuild", "-c", server.config, name, code=1).stderr
+        assert snapshot(server.data_dir) == before
+        elsewhere = run("rebuild", "hiqlite.db", cwd=workspace.path, code=1)
+        assert 'HQL_NOT_FOUND: data_dir "./hiqlite-data" does not exist' in elsewhere.stderr, elsewhere
+        assert not os.path.exists(workspace.path + "/hiqlite-data")
         done = run("rebuild", "-c", server.config, "hiqlite.db")
         assert "set-aside" in done.stdout, done
         server.start()
