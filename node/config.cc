@@ -19,6 +19,8 @@
 #include <set>
 #include <variant>
 
+#include "pages/tx.h"
+
 namespace node {
 namespace {
 
@@ -70,15 +72,22 @@ Result<std::string> one_of(const Context& at, const Raw& raw, const std::vector<
   return at.error("\"" + value + "\" is none of: " + all);
 }
 
-Status host_and_port(const Context& at, const std::string& address) {
+// The port of "host:port" or "[IPv6]:port"; none: the text is something else.
+std::optional<std::uint16_t> port_of(const std::string& address) {
   const auto colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) return std::nullopt;
+  const std::string host = address.substr(0, colon);
+  const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (!brackets && host.find_first_of(":[]") != std::string::npos) return std::nullopt;
+  std::uint16_t port = 0;
   const char* const last = address.data() + address.size();
-  int port = -1;
-  const bool whole =
-      colon != std::string::npos && colon > 0 && std::from_chars(address.data() + colon + 1, last, port).ptr == last;
-  if (!whole || port < 0 || port > 65535)
-    return at.error("\"" + address + "\": expected \"host:port\", for example \"127.0.0.1:8100\"");
-  return {};
+  const auto [end, ec] = std::from_chars(address.data() + colon + 1, last, port);
+  return ec == std::errc() && end == last ? std::optional(port) : std::nullopt;
+}
+
+Status host_and_port(const Context& at, const std::string& address) {
+  if (port_of(address)) return {};
+  return at.error("\"" + address + "\": expected \"host:port\", for example \"127.0.0.1:8100\" or \"[::1]:8100\"");
 }
 
 Result<std::string> secret(const Context& at, const Raw& raw) {
@@ -221,11 +230,16 @@ const Key kKeys[] = {
     {"data_dir", "directory of this node's files; one node each",
      [](const Context& at, const Raw& raw, Config& c) -> Status {
        HQL_TRY(set_text(at, raw, c.data_dir));
+       if (c.data_dir.find('\0') != std::string::npos) return at.error("no path holds a zero byte");
        return c.data_dir.empty() ? Status(at.error("must not be empty")) : Status();
      },
      [](const Config& c) { return c.data_dir; }},
     {"filename_db", "database of hql_* calls on a connection that has no replicated database",
-     [](const Context& at, const Raw& raw, Config& c) { return set_text(at, raw, c.filename_db); },
+     [](const Context& at, const Raw& raw, Config& c) -> Status {
+       HQL_TRY(set_text(at, raw, c.filename_db));
+       const Status valid = pages::valid_database_name(c.filename_db);
+       return valid ? valid : Status(at.error(valid.error().message));
+     },
      [](const Config& c) { return c.filename_db; }},
     {"secret_raft", "shared by all nodes; needed to listen on anything but loopback",
      [](const Context& at, const Raw& raw, Config& c) -> Status {
@@ -410,7 +424,7 @@ Status check_whole(const Config& config) {
                 "): followers would campaign against a living leader");
   if (config.nodes.size() > 1) {
     for (const auto& node : config.nodes)
-      if (node.raft_addr.ends_with(":0"))
+      if (port_of(node.raft_addr) == 0)
         return fail("nodes: \"" + node.raft_addr + "\": port 0 is for a single node; the others must know the port");
   }
   return {};

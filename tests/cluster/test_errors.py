@@ -195,7 +195,14 @@ def wrong_configuration(workspace):
     wrong(["node_id: 9 is not in nodes"], node_id=9, nodes=["1 a:1 a:2"])
     wrong(["port 0 is for a single node"], nodes=["1 a:0 a:2", "2 b:1 b:2"])
     wrong(["nodes: expected a list of strings"], nodes=3)
+    for address in ("::1:8100", "[::1:8100", "a:-0", "a:", ":1"):
+        wrong([f'"{address}": expected "host:port", for example "127.0.0.1:8100" or "[::1]:8100"'], nodes=[f"1 {address} a:2"])
+        wrong([f'listen_addr_raft: "{address}": expected "host:port"'], listen_addr_raft=address)
+    wrong(['"a:00": port 0 is for a single node'], nodes=["1 a:00 a:2", "2 b:1 b:2"])
     wrong(["data_dir: must not be empty"], data_dir="")
+    wrong(["data_dir: no path holds a zero byte"], data_dir="a\0b")
+    for name in ("", "a/b", "..", "a.db-wal", "x" * 65):
+        wrong([f'filename_db: database name "{name[:60]}'], filename_db=name)
     for key in ("secret_raft", "secret_api"):
         wrong([f"{key}: the secret is too weak", "openssl rand -hex 32"], **{key: "short"})
         wrong([f"{key}: the secret is too weak"], **{key: "a" * 40})
