@@ -455,7 +455,10 @@ Result<Config> parse_config(const std::string& content, const std::string& sourc
   for (const auto& [name, raw] : table) HQL_TRY(find_key(name)->set({source, name}, raw, config));
   for (const Key& key : kKeys) {
     const std::string variable = "HQL_" + upper(key.name);
-    if (const auto value = environment(variable)) HQL_TRY(key.set({"environment", variable}, Raw(*value), config));
+    const auto value = environment(variable);
+    if (!value) continue;
+    HQL_TRY(key.set({"environment", variable}, Raw(*value), config));
+    config.overridden.insert(key.name);
   }
   HQL_TRY(check_whole(config));
   return config;
@@ -466,7 +469,12 @@ std::vector<ConfigRow> describe(const Config& config) {
   std::vector<ConfigRow> rows;
   for (const Key& key : kKeys) {
     const std::string value = key.get(config);
-    rows.push_back({key.name, value, value == key.get(defaults) ? "default" : config.source, key.description});
+    const bool overridden = config.overridden.count(key.name) != 0;
+    rows.push_back({key.name, value,
+                    overridden                   ? "environment"
+                    : value == key.get(defaults) ? "default"
+                                                 : config.source,
+                    key.description});
   }
   return rows;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct Config {
   int transaction_timeout_ms = 60000;  // 0: no limit
   std::string log_level = "warn";      // error | warn | info | debug
   std::string source;                  // file name for messages, or "(defaults)"
+  std::set<std::string> overridden;    // keys that HQL_<KEY> of the environment gave
 
   // 0: a write counts when it is on the disk. Else it counts when the operating system has it, and is synced so long after.
   [[nodiscard]] base::Micros sync_interval() const;
@@ -58,7 +60,7 @@ base::Result<Config> parse_config(const std::string& text, const std::string& so
 struct ConfigRow {
   std::string key;
   std::string value;
-  std::string origin;  // default | file | environment
+  std::string origin;  // default | <source> | environment
   std::string description;
 };
 std::vector<ConfigRow> describe(const Config& config);

@@ -253,7 +253,9 @@ def generated_configuration(workspace):
         assert [line.split()[0::2] for line in again.splitlines()] == [line.split()[0::2] for line in rows.splitlines()], (rows, again)
     assert len(secrets) == 1, "nodes share their secret"
     overridden = run("check-config", "-c", files[0], HQL_LOG_LEVEL="debug", HQL_COMMIT_TIMEOUT_MS="1234").stdout
-    assert re.search(r"^commit_timeout_ms .*1234$", overridden, re.M), overridden
+    assert re.search(r"^commit_timeout_ms +environment +1234$", overridden, re.M), overridden
+    assert re.search(r"^log_level +environment +debug$", overridden, re.M), overridden
+    assert re.search(r"^log_level +environment +warn$", run("check-config", cwd=workspace.path, HQL_LOG_LEVEL="warn").stdout, re.M)
 
 
 def generated_beside_others(workspace):
@@ -302,4 +304,5 @@ def rebuilt_database(workspace):
 
 
 if __name__ == "__main__":
-    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, unusual_paths, dump_and_verify, generated_configuration, generated_beside_others, rebuilt_database)
+    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, unusual_paths, dump_and_verify, generated_configuration,
+         generated_beside_others, rebuilt_database)
