@@ -243,8 +243,7 @@ int usage_error(const Command& command, const std::string& text) {
 }
 
 base::Result<node::Config> load_config(const Parsed& parsed) {
-  const std::string file = parsed.get("config");
-  HQL_ASSIGN(config, ext::find_config(file.empty() ? std::nullopt : std::optional(file)));
+  HQL_ASSIGN(config, ext::find_config(parsed.has("config") ? std::optional(parsed.get("config")) : std::nullopt));
   if (parsed.has("data-dir")) config.data_dir = parsed.get("data-dir");
   return config;
 }

@@ -83,8 +83,8 @@ int run_serve(const Parsed& parsed) {
     return kFailed;
   }
   int failed = kOk;
-  const bool named = config->source != "(defaults)";
-  query(db, named ? "SELECT hql_start(?1)" : "SELECT hql_start()", config->source, failed);
+  // What was found above is found again: without -c by the same rules.
+  query(db, parsed.has("config") ? "SELECT hql_start(?1)" : "SELECT hql_start()", parsed.get("config"), failed);
   if (failed != kOk) return failed;
   const auto status = nlohmann::json::parse(query(db, "SELECT hql_status()", "", failed), nullptr, false);
   if (failed != kOk || !status.is_object()) return failed != kOk ? failed : int{kFailed};

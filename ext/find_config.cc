@@ -18,6 +18,9 @@ std::optional<std::string> environment(const std::string& name) {
 }
 
 base::Result<node::Config> parse_file(const std::string& path) {
+  if (path.empty())
+    return base::make_error(base::Code::kConfig,
+                            "the configuration \"\" is no file; give the path of a TOML file or JSON text");
   const auto bytes = base::read_file(base::posix_env(), path, kConfigSizeMax);
   if (!bytes)
     return base::make_error(base::Code::kConfig,

@@ -76,7 +76,10 @@ def nothing_runs(workspace):
         done = run(command, workspace.path + "/nowhere", code=4 if command == "verify" else 1)
         assert "/nowhere" in done.stderr, done
     assert "HQL_CONFIG" in run("status", "-c", workspace.path + "/nowhere.toml", code=3).stderr
-    assert not os.path.exists(workspace.path + "/data"), "asking creates nothing"
+    for command in ("serve", "status", "check-config"):  # a variable of the shell that is not set is not the defaults
+        done = run(command, "-c", "", code=3, cwd=workspace.path)
+        assert 'HQL_CONFIG: the configuration "" is no file' in done.stderr and not done.stdout, done
+    assert os.listdir(workspace.path) == ["node.toml"], "asking creates nothing"
 
 
 def status_exec_and_shell(workspace):
@@ -130,6 +133,20 @@ def status_exec_and_shell(workspace):
         assert done.stdout == "1\n7\n" and not done.stderr, done
         server.stop()
         assert not os.path.exists(workspace.path + "/data/node.json") and text_of(workspace.path + "/data/lock") == lock
+    finally:
+        server.kill()
+
+
+def configuration_as_json(workspace):
+    text = json.dumps({"data_dir": workspace.path + "/data", "commit_timeout_ms": 4321})
+    assert re.search(r"^commit_timeout_ms .*4321$", run("check-config", "-c", text).stdout, re.M)
+    server = Server(text, workspace.path + "/data", 1)
+    server.log_path = workspace.path + "/log"
+    try:
+        server.start()
+        server.run("status", "--wait", "healthy")
+        assert server.status()["data_dir"] == workspace.path + "/data"
+        server.stop()
     finally:
         server.kill()
 
@@ -304,5 +321,5 @@ def rebuilt_database(workspace):
 
 
 if __name__ == "__main__":
-    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, unusual_paths, dump_and_verify, generated_configuration,
-         generated_beside_others, rebuilt_database)
+    main(help_of_each_command, usage_errors, nothing_runs, status_exec_and_shell, configuration_as_json, unusual_paths, dump_and_verify,
+         generated_configuration, generated_beside_others, rebuilt_database)
