@@ -294,12 +294,13 @@ base::Error bind_error(const std::string& path, int error) {
   return base::make_error(code, path + ": " + ::strerror(error));
 }
 
-// Whether a process takes connections at the address. A queue that is full (EAGAIN) is an answer too.
+// Whether a process takes connections at the address. A queue that is full (EAGAIN) is an answer too. A file that this user may not open
+// says nothing, and nobody who has the data directory is behind it: the caller holds that one's lock.
 bool somebody_answers(const sockaddr_un& address) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return true;
   const bool answers = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-                       (errno != ECONNREFUSED && errno != ENOENT);
+                       (errno != ECONNREFUSED && errno != ENOENT && errno != EACCES);
   ::close(fd);
   return answers;
 }

@@ -220,15 +220,51 @@ TEST_F(Local, PathLongerThanSunPath_Works) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
-TEST_F(Local, StaleFile_IsReplacedALiveOneIsNot) {
-  {  // a socket whose process is gone
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path_.copy(address.sun_path, sizeof address.sun_path - 1);
-    ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    ::close(fd);
+// A socket whose process is gone.
+void make_stale(const std::string& path) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ::close(fd);
+}
+
+// The superuser may open every file: this process is somebody else for a while.
+class Somebody {
+ public:
+  Somebody() { EXPECT_TRUE(!root_ || ::seteuid(kNobody) == 0); }
+  ~Somebody() { EXPECT_TRUE(!root_ || ::seteuid(0) == 0); }
+  Somebody(const Somebody&) = delete;
+  Somebody& operator=(const Somebody&) = delete;
+  static constexpr uid_t kNobody = 65534;
+
+ private:
+  const bool root_ = ::geteuid() == 0;
+};
+
+TEST_F(Local, StaleFileThatMayNotBeOpened_IsReplacedOrThePermissionIsNamed) {
+  make_stale(path_);
+  ASSERT_EQ(::chmod(path_.c_str(), 0), 0);
+  const std::string dir = std::filesystem::path(path_).parent_path();
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(dir.c_str(), Somebody::kNobody, static_cast<gid_t>(-1)), 0);
   }
+  {
+    const Somebody somebody;
+    ASSERT_EQ(::chmod(dir.c_str(), 0555), 0);
+    const auto refused = net::LocalServer::listen(*lane_, path_);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kPermission) << refused.error().message;
+    EXPECT_NE(refused.error().message.find(path_), std::string::npos) << refused.error().message;
+    ASSERT_EQ(::chmod(dir.c_str(), 0755), 0);
+    serve(path_);
+  }
+  EXPECT_EQ(*ask(*client(), "echo:alive"), "alive");
+}
+
+TEST_F(Local, StaleFile_IsReplacedALiveOneIsNot) {
+  make_stale(path_);
   serve(path_);
   auto second = net::LocalServer::listen(*lane_, path_);
   ASSERT_FALSE(second);
