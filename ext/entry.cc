@@ -51,11 +51,7 @@ base::Status register_all(sqlite3* db) {
   HQL_TRY(vfs::register_vfs());
   HQL_TRY(register_functions(db));
   HQL_TRY(install_lifecycle());
-  // Opening through the VFS starts a node as hql_start() without an argument does.
-  vfs::set_autostart([]() -> base::Status {
-    HQL_TRY(start_node(std::nullopt));
-    return base::ok();
-  });
+  vfs::set_autostart(start_for_open);
   if (sqlite3_auto_extension(reinterpret_cast<void (*)()>(open_connection)) != SQLITE_OK)
     return base::make_error(base::Code::kInternal, "sqlite3_auto_extension: out of memory");
   return base::ok();

@@ -184,6 +184,24 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   return id;
 }
 
+// An attached process must not become a node of its own by the way: its hql_* calls would go there from then on.
+Status start_for_open() {
+  Table& all = table();
+  std::string attached;
+  {
+    const base::MutexLock lock(all.mutex);
+    attached = all.attached;
+  }
+  if (!attached.empty())
+    return base::make_error(Code::kRefused,
+                            "this process uses the node of data_dir \"" + attached +
+                                "\" in another process: vfs=hiqlite, hql_import() and hql_export() work in that one "
+                                "only; write here with hql_execute(), and read the plain file " +
+                                attached + "/db/<name> with mode=ro");
+  HQL_TRY(start_node(std::nullopt));
+  return {};
+}
+
 Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
   const Owned owned = owned_of(db);
   if (owned == nullptr) return not_started();

@@ -18,6 +18,8 @@ namespace ext {
 // Returns at once with the node's id; a second call for the same data dir is a success, for another one starts a further node.
 // kConfig, kOwned, kAddress, kCorrupt, kForked, kIo, kPermission.
 base::Result<base::NodeId> start_node(const std::optional<std::string>& config);
+// For an open through the VFS when no node runs: as start_node() without a configuration. kRefused in an attached process.
+base::Status start_for_open();
 // Stops the node a call of `db` means (all = every node of the process), within about `timeout_ms`. kNotStarted.
 base::Status stop_node(sqlite3* db, std::uint32_t timeout_ms);
 void stop_all_nodes();
