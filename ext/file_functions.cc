@@ -39,8 +39,8 @@ Result<Handle> open(const std::string& name, int flags, const char* vfs_name) {
 }
 
 // The database `name` on the node that this connection uses: a process may own several.
-std::string uri_of(sqlite3_context* context, const std::string& name) {
-  const auto node = node_of(sqlite3_context_db_handle(context));
+Result<std::string> uri_of(sqlite3_context* context, const std::string& name) {
+  HQL_ASSIGN(node, node_of(sqlite3_context_db_handle(context)));
   return "file:" + name + "?vfs=hiqlite" + (node ? "&node=" + std::to_string(node->value) : "");
 }
 
@@ -82,7 +82,8 @@ void fn_import(sqlite3_context* context, int count, sqlite3_value** values) noex
     HQL_ASSIGN(from, open(path, SQLITE_OPEN_READONLY, "unix"));
     HQL_ASSIGN(page_size, pragma(from.get(), "PRAGMA page_size", path));
     HQL_ASSIGN(page_count, pragma(from.get(), "PRAGMA page_count", path));
-    const std::string uri = uri_of(context, name) + "&hql_import=1&page_size=" + std::to_string(page_size);
+    HQL_ASSIGN(uri, uri_of(context, name));
+    uri += "&hql_import=1&page_size=" + std::to_string(page_size);
     HQL_ASSIGN(to, open(uri, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, "hiqlite"));
     HQL_ASSIGN(tables, pragma(to.get(), "SELECT count(*) FROM sqlite_master", name));
     if (tables != 0)
@@ -109,7 +110,8 @@ void fn_export(sqlite3_context* context, int count, sqlite3_value** values) noex
           Code::kArgument, "hql_export(): argument 2 (path): \"" + path + "\" is no file; give the path of a new file");
     if (::access(path.c_str(), F_OK) == 0)
       return base::make_error(Code::kExists, "hql_export(): \"" + path + "\" exists; remove it or give another path");
-    HQL_ASSIGN(from, open(uri_of(context, name), SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "hiqlite"));
+    HQL_ASSIGN(uri, uri_of(context, name));
+    HQL_ASSIGN(from, open(uri, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, "hiqlite"));
     HQL_ASSIGN(to, open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix"));
     HQL_TRY(copy(to.get(), from.get(), "hql_export(): " + path));
     if (sqlite3_exec(to.get(), "PRAGMA journal_mode=DELETE", nullptr, nullptr, nullptr) != SQLITE_OK)

@@ -82,17 +82,17 @@ void hook_process() {
   });
 }
 
-Owned owned_of(sqlite3* db) {
-  std::optional<base::NodeId> wanted;
-  if (db != nullptr) {
-    const auto info = vfs::connection_info(db);
-    if (info.managed) wanted = info.node;
-  }
+// Null: none runs here. A managed connection means the node that it was opened on and no other, so kStopped when that one is gone.
+Result<Owned> owned_of(sqlite3* db) {
+  const auto info = vfs::connection_info(db);
   Table& all = table();
   const base::MutexLock lock(all.mutex);
+  if (!info.managed) return all.nodes.empty() ? nullptr : all.nodes.back();
   for (const Owned& owned : all.nodes)
-    if (wanted && owned->id() == *wanted) return owned;
-  return all.nodes.empty() ? nullptr : all.nodes.back();
+    if (owned->id() == info.node && owned->data_dir() == info.data_dir) return owned;
+  return base::make_error(Code::kStopped, "node " + std::to_string(info.node.value) + ", data_dir \"" + info.data_dir +
+                                              "\", on which this connection was opened, does not run in this process; "
+                                              "close this connection, start the node and open it again");
 }
 
 base::Error not_started() {
@@ -203,7 +203,7 @@ Status start_for_open() {
 }
 
 Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
-  const Owned owned = owned_of(db);
+  HQL_ASSIGN(owned, owned_of(db));
   if (owned == nullptr) return not_started();
   Table& all = table();
   {
@@ -281,7 +281,8 @@ Status attach_to_owner(const std::string& data_dir) {
 Result<Bytes> call(sqlite3* db, const Call& request, std::uint32_t timeout_ms) {
   HQL_TRY(check_process());
   const Bytes bytes = encode(request);
-  if (const Owned owned = owned_of(db)) return call_owned(owned, request.op, bytes, timeout_ms);
+  HQL_ASSIGN(owned, owned_of(db));
+  if (owned != nullptr) return call_owned(owned, request.op, bytes, timeout_ms);
   std::string data_dir;
   {
     Table& all = table();
@@ -292,17 +293,16 @@ Result<Bytes> call(sqlite3* db, const Call& request, std::uint32_t timeout_ms) {
   return call_attached(data_dir, bytes, timeout_ms + kAnswerGraceMs);
 }
 
-std::optional<base::NodeId> node_of(sqlite3* db) {
-  const Owned owned = owned_of(db);
-  if (owned == nullptr) return std::nullopt;
-  return owned->id();
+Result<std::optional<base::NodeId>> node_of(sqlite3* db) {
+  HQL_ASSIGN(owned, owned_of(db));
+  return owned == nullptr ? std::nullopt : std::optional(owned->id());
 }
 
 CallDefaults defaults_of(sqlite3* db) {
-  const Owned owned = owned_of(db);
-  if (owned == nullptr) return {};
+  const auto owned = owned_of(db);
+  if (!owned || *owned == nullptr) return {};
   CallDefaults defaults{{}, 0};
-  const bool running = owned->use([&defaults](node::Node& node) {
+  const bool running = (*owned)->use([&defaults](node::Node& node) {
     const node::Config& config = node.config();
     defaults = {config.filename_db, static_cast<std::uint32_t>(config.commit_timeout_ms)};
   });
@@ -313,8 +313,10 @@ std::string opened_plainly(sqlite3* db) {
   const char* const file = sqlite3_db_filename(db, "main");
   if (file == nullptr || *file == '\0') return {};
   std::string data_dir;
-  if (const Owned owned = owned_of(db)) {
-    owned->use([&data_dir](node::Node& node) { data_dir = node.config().data_dir; });
+  const auto owned = owned_of(db);
+  if (!owned) return {};
+  if (*owned != nullptr) {
+    (*owned)->use([&data_dir](node::Node& node) { data_dir = node.config().data_dir; });
   } else {
     Table& all = table();
     const base::MutexLock lock(all.mutex);

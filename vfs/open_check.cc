@@ -71,6 +71,7 @@ ConnectionInfo connection_info(void* db) {
   if (connection == nullptr) return info;
   info.managed = true;
   info.node = connection->node->binding().id;
+  info.data_dir = connection->node->binding().data_dir;
   info.database = connection->database_id;
   info.name = connection->name;
   info.holds_writer = connection->writer == WriterHold::kLeased;

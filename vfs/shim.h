@@ -65,6 +65,7 @@ base::Error last_error_of(void* db);
 struct ConnectionInfo {
   bool managed = false;
   base::NodeId node;
+  std::string data_dir;  // the node's: another one may have the same id later
   base::DatabaseId database;
   std::string name;
   bool holds_writer = false;

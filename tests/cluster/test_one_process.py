@@ -141,6 +141,14 @@ def two_embedded_nodes(workspace):
             assert "node=3: no such node in this process" in error.last, error
         program.ask("SELECT hql_stop()", on="on1")
         refused(program, "SELECT count(*) FROM t", "HQL_STOPPED", on="on1")
+        # Neither do the functions mean the other node: it would take the row, the database or the stop.
+        for sql in ("SELECT hql_execute('INSERT INTO t VALUES (1)')", "SELECT hql_status()", "SELECT hql_export('app.db', 'exported.db')",
+                    "SELECT hql_drop_database('app.db')", "SELECT hql_stop()"):
+            refused(program, sql, "HQL_STOPPED", "node 1", directory[1], on="on1")
+        assert program.ask(*start(1, f"{workspace.path}/data4")) == [[1]], "of the same id, but not the same node"
+        refused(program, "SELECT hql_status()", "HQL_STOPPED", directory[1], on="on1")
+        program.open("other1", uri(1))
+        program.ask("SELECT hql_stop()", on="other1")
         program.ask("INSERT INTO t VALUES (2)", on="on2")
         assert program.ask(*start(1, directory[1])) == [[1]]
         program.open("again1", uri(1))
