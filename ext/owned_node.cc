@@ -147,7 +147,9 @@ Status RealNode::write_node_json(const node::Config& config) {
                                        {"raft_addr", transport_ ? transport_->address() : ""},
                                        {"api_addr", self != nullptr ? self->api_addr : ""},
                                        {"incarnation", base::hex16(node_->self().incarnation.value)}};
-  return base::write_file_atomic(base::posix_env(), data_dir(), "node.json", base::view_of(json.dump(2) + "\n"));
+  // An address is whatever was configured, UTF-8 or not.
+  const std::string text = json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return base::write_file_atomic(base::posix_env(), data_dir(), "node.json", base::view_of(text));
 }
 
 Status RealNode::run(node::Config config) {

@@ -7,7 +7,11 @@
 #include <algorithm>
 #include <exception>
 #include <filesystem>
+#include <new>
 #include <optional>
+#include <system_error>
+#include <optional>
+#include <system_error>
 #include <vector>
 
 #include "base/lane.h"
@@ -52,6 +56,20 @@ Table& table() {
   static Table* const made = new Table;
   return *made;
 }
+
+// The turn of the thread that set `starting`: it ends with the scope, also by an exception, or no node could be started any more.
+class StartTurn {
+ public:
+  StartTurn() = default;
+  ~StartTurn() {
+    Table& all = table();
+    const base::MutexLock lock(all.mutex);
+    all.starting = false;
+    all.settled.notify_all();
+  }
+  StartTurn(const StartTurn&) = delete;
+  StartTurn& operator=(const StartTurn&) = delete;
+};
 
 // The same directory, however it is written. Both exist or the answer is no.
 bool same_directory(const std::string& a, const std::string& b) {
@@ -149,6 +167,22 @@ Result<Bytes> call_attached(const std::string& data_dir, base::ByteView request,
   return client->call(request, timeout_ms);
 }
 
+// What the parts throw instead of returning it is an error of the start too; std::bad_alloc is the caller's.
+Result<Owned> start_owned(node::Config config) {
+  const std::string failed =
+      "node " + std::to_string(config.node_id.value) + ", data_dir \"" + config.data_dir + "\", could not be started: ";
+  try {
+    HQL_ASSIGN(started, OwnedNode::start(std::move(config)));
+    return Owned(std::move(started));
+  } catch (const std::bad_alloc&) {
+    throw;                                    // tidy: allow(throw) whoever called says SQLITE_NOMEM
+  } catch (const std::system_error& error) {  // what std::thread throws
+    return base::make_error(Code::kInternal, failed + error.what() + "; allow the process more threads (ulimit -u)");
+  } catch (const std::exception& error) {
+    return base::make_error(Code::kInternal, failed + error.what());
+  }
+}
+
 }  // namespace
 
 Result<base::NodeId> start_node(const std::optional<std::string>& given) {
@@ -171,16 +205,15 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
                                                   " already runs in this process with data_dir \"" + owned->data_dir() +
                                                   "\"; give the other node another node_id, or call hql_stop() first");
     }
+    all.nodes.reserve(all.nodes.size() + 1);  // so that a node that runs is not lost for want of memory
     all.starting = true;
   }
+  const StartTurn turn;
   hook_process();
-  auto started = OwnedNode::start(std::move(config));
-  base::MutexLock lock(all.mutex);
-  all.starting = false;
-  all.settled.notify_all();
-  if (!started) return started.error();
-  const base::NodeId id = (*started)->id();
-  all.nodes.emplace_back(std::move(*started));
+  HQL_ASSIGN(started, start_owned(std::move(config)));
+  const base::NodeId id = started->id();
+  const base::MutexLock lock(all.mutex);
+  all.nodes.push_back(std::move(started));
   return id;
 }
 

@@ -2,10 +2,11 @@
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import main  # noqa: E402
+from harness import EXTENSION, PATIENCE, host_environment, main  # noqa: E402
 from hosts import Python, Refused  # noqa: E402
 from test_errors import URI, ended, fails, started  # noqa: E402
 
@@ -42,5 +43,65 @@ def attached_process_stays_attached(workspace):
         owner.kill()
 
 
+def host(workspace, program, *words, **env):
+    """Runs a Python program that gets the extension and a directory; the lines it prints. One that hangs fails the test."""
+    done = subprocess.run(["/usr/bin/python3", "-c", LOAD + program, EXTENSION, workspace.path, *words], capture_output=True, text=True,
+                          env=host_environment(HQL_LOG_LEVEL="error", **env), cwd=workspace.path, timeout=4 * PATIENCE, check=False)
+    assert done.returncode == 0, done
+    return done.stdout.splitlines()
+
+
+LOAD = r"""
+import fcntl, json, os, resource, sqlite3, sys, threading
+extension, directory = sys.argv[1:3]
+
+def connect(name=":memory:"):
+    return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+
+boot = connect()
+boot.enable_load_extension(True)
+boot.load_extension(extension)
+CONFIG = json.dumps({"data_dir": directory + "/data"})
+
+def ask(sql, *values, on=boot):
+    try:
+        return on.execute(sql, values).fetchall()[0][0]
+    except (sqlite3.Error, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+"""
+
+# One thread more each time, until it is enough. The limit is the user's: one that has no other process, and none that root would ignore.
+FEW_THREADS = r"""
+os.chmod(directory, 0o777)
+if os.getuid() == 0:
+    os.setuid(60000 + os.getpid() % 5000)
+most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+for more in range(10):
+    threads = len(os.listdir("/proc/self/task"))
+    resource.setrlimit(resource.RLIMIT_NPROC, (threads + more, most))
+    first = ask("SELECT hql_start(?)", CONFIG)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    print(first)
+    if first != 1:
+        assert ask("SELECT hql_start(?)", CONFIG) == 1
+    assert ask("SELECT hql_stop()") == 1
+"""
+
+
+def start_without_threads(workspace):
+    """An hql_start() that cannot have its threads says so, whichever thread it is, and the next one works."""
+    answers = host(workspace, FEW_THREADS)
+    assert answers[0].startswith("OperationalError: hiqlite: HQL_INTERNAL: "), answers
+    for answer in answers:
+        assert answer == "1" or "thread" in answer, answers
+
+
+def start_with_another_encoding(workspace):
+    """A configured address that is not UTF-8 is written to node.json all the same."""
+    assert host(workspace, "print(ask('SELECT hql_start()'))\nprint(os.path.exists(directory + '/data/node.json'))\n"
+                           "print(ask('SELECT hql_stop()'))", HQL_NODES=b"1 127.0.0.1:0 \xff:80", HQL_DATA_DIR=workspace.path + "/data",
+                HQL_NODE_ID="1") == ["1", "True", "1"]
+
+
 if __name__ == "__main__":
-    main(attached_process_stays_attached)
+    main(attached_process_stays_attached, start_without_threads, start_with_another_encoding)
