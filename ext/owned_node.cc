@@ -68,16 +68,9 @@ class RealNode final : public OwnedNode {
   Status run(node::Config config);
   void stop(base::Micros deadline) override;
   bool use(const std::function<void(node::Node&)>& work) override {
-    node::Node* node = nullptr;
-    {
-      const base::MutexLock lock(use_mutex_);
-      if (used_ == nullptr) return false;
-      node = used_;
-      ++users_;
-    }
-    work(*node);
-    const base::MutexLock lock(use_mutex_);
-    if (--users_ == 0) unused_.notify_all();
+    const Use use(*this);
+    if (use.held == nullptr) return false;
+    work(*use.held);
     return true;
   }
   base::NodeId id() const override { return id_; }
@@ -89,6 +82,23 @@ class RealNode final : public OwnedNode {
   }
 
  private:
+  // One thread inside use(), also until its work throws: stop() waits for it. `held` is null after stop().
+  struct Use {
+    explicit Use(RealNode& used) : owner(used) {
+      const base::MutexLock lock(owner.use_mutex_);
+      held = owner.used_;
+      if (held != nullptr) ++owner.users_;
+    }
+    ~Use() {
+      if (held == nullptr) return;
+      const base::MutexLock lock(owner.use_mutex_);
+      if (--owner.users_ == 0) owner.unused_.notify_all();
+    }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    RealNode& owner;
+    node::Node* held = nullptr;
+  };
   // What a lane does with an exception that a task let out: it is the node's end, not the process's (R2).
   base::ThreadLane::FailureHandler failure_of(const char* lane) {
     return [this, lane](const std::string& what) {
