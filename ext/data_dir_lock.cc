@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "net/descriptors.h"
+
 namespace ext {
 namespace {
 
@@ -41,6 +43,7 @@ base::Result<DataDirLock> DataDirLock::take(const std::string& data_dir, base::N
   const std::string file = path + "/lock";
   const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return io_error("data_dir: cannot open " + file);
+  net::track_descriptor(fd);
   DataDirLock lock(fd, path);
   struct flock whole {};
   whole.l_type = F_WRLCK;
@@ -66,15 +69,9 @@ DataDirLock::DataDirLock(DataDirLock&& other) noexcept : fd_(other.fd_), path_(s
 }
 
 DataDirLock::~DataDirLock() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-void DataDirLock::abandon() const {
   if (fd_ < 0) return;
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0) return;
-  ::dup3(null, fd_, O_CLOEXEC);
-  ::close(null);
+  net::untrack_descriptor(fd_);
+  ::close(fd_);
 }
 
 }  // namespace ext

@@ -1,5 +1,6 @@
 // The exclusive ownership of a data directory: an OFD lock on <data_dir>/lock for the life of the node (DESIGN section 9). The file's text
-// names the owner for people and for the error of the next one. Any thread.
+// names the owner for people and for the error of the next one. A forked child gives its descriptor up with the sockets (net/descriptors.h), or it
+// would keep the lock alive. Any thread.
 #pragma once
 
 #include <string>
@@ -18,8 +19,6 @@ class DataDirLock {
   DataDirLock& operator=(DataDirLock&&) = delete;
   ~DataDirLock();                                                  // gives it back
   [[nodiscard]] const std::string& path() const { return path_; }  // of the directory: absolute, without links
-  // In a forked child: the descriptor becomes /dev/null, so that the child does not keep the lock alive.
-  void abandon() const;
 
  private:
   DataDirLock(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}

@@ -75,11 +75,6 @@ class RealNode final : public OwnedNode {
   }
   base::NodeId id() const override { return id_; }
   const std::string& data_dir() const override { return data_dir_; }
-  void close_in_child() override {
-    if (lock_) lock_->abandon();
-    base::posix_env_abandon_files();
-    net::abandon_descriptors();
-  }
 
  private:
   // One thread inside use(), also until its work throws: stop() waits for it. `held` is null after stop().
@@ -246,6 +241,11 @@ void RealNode::stop(base::Micros deadline) {
 }
 
 }  // namespace
+
+void OwnedNode::close_all_in_child() noexcept {
+  base::posix_env_abandon_files();
+  net::abandon_descriptors();
+}
 
 base::Result<std::unique_ptr<OwnedNode>> OwnedNode::start(node::Config config) {
   HQL_ASSIGN(lock, DataDirLock::take(config.data_dir, config.node_id));

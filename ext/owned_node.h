@@ -18,6 +18,9 @@ class OwnedNode {
   // Blocking: takes the data directory, recovers, listens, and lets the node run; returns without waiting for a quorum.
   // kOwned (names pid and node), kAddress, kCorrupt, kConfig, kIo, kPermission, kFull.
   static base::Result<std::unique_ptr<OwnedNode>> start(node::Config config);
+  // In a forked child: closes the inherited descriptors of the data directories and sockets of all nodes, also of one that is just starting or
+  // stopping; frees nothing. Async-signal-safe.
+  static void close_all_in_child() noexcept;
   virtual ~OwnedNode() = default;
   // Clean stop: refuses new work, fails waiters, sync points and checkpoints until `deadline` (Env::now() scale), joins the lanes, gives the
   // data directory back. After the deadline it leaves out all that the next start's recovery can do as well; what a lane is in the middle of
@@ -28,8 +31,6 @@ class OwnedNode {
   virtual bool use(const std::function<void(node::Node&)>& work) = 0;
   virtual base::NodeId id() const = 0;
   virtual const std::string& data_dir() const = 0;  // absolute
-  // In a forked child: closes inherited descriptors of the data directory and of the node's sockets; frees nothing.
-  virtual void close_in_child() = 0;
 };
 
 }  // namespace ext

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -50,6 +51,8 @@ struct Table {
   int stopping GUARDED_BY(mutex) = 0;  // stops under way: their directories are still locked, a start waits for them
   base::CondVar settled;
   bool hooked GUARDED_BY(mutex) = false;
+  // Nodes that hold anything: from before their start until after their stop. Read in a forked child, without the mutex.
+  std::atomic<int> present{0};
 };
 
 Table& table() {
@@ -64,11 +67,16 @@ class StartTurn {
   ~StartTurn() {
     Table& all = table();
     const base::MutexLock lock(all.mutex);
+    if (!started_) --all.present;
     all.starting = false;
     all.settled.notify_all();
   }
   StartTurn(const StartTurn&) = delete;
   StartTurn& operator=(const StartTurn&) = delete;
+  void started() { started_ = true; }
+
+ private:
+  bool started_ = false;
 };
 
 // The same directory, however it is written. Both exist or the answer is no.
@@ -91,12 +99,9 @@ void hook_process() {
   register_stop([] { stop_all_nodes(); });
   register_fork_child([]() -> bool {
     // The only thread of the child: the mutex may be held by a thread that is not here, so it is not taken.
-    Table& inherited = table();
-    const auto close = [&inherited]() NO_THREAD_SAFETY_ANALYSIS {
-      for (const Owned& owned : inherited.nodes) owned->close_in_child();
-      return !inherited.nodes.empty();
-    };
-    return close();
+    if (table().present.load() == 0) return false;
+    OwnedNode::close_all_in_child();
+    return true;
   });
 }
 
@@ -189,6 +194,7 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
   HQL_TRY(check_process());
   HQL_ASSIGN(config, find_config(given));
   if (const auto level = base::parse_level(config.log_level)) base::set_level(*level);
+  hook_process();
   Table& all = table();
   {
     base::MutexLock lock(all.mutex);
@@ -207,13 +213,14 @@ Result<base::NodeId> start_node(const std::optional<std::string>& given) {
     }
     all.nodes.reserve(all.nodes.size() + 1);  // so that a node that runs is not lost for want of memory
     all.starting = true;
+    ++all.present;
   }
-  const StartTurn turn;
-  hook_process();
+  StartTurn turn;
   HQL_ASSIGN(started, start_owned(std::move(config)));
   const base::NodeId id = started->id();
   const base::MutexLock lock(all.mutex);
   all.nodes.push_back(std::move(started));
+  turn.started();
   return id;
 }
 
@@ -249,6 +256,7 @@ Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
   owned->stop(base::posix_env().now() + std::max(kStopMin, base::Micros{timeout_ms} * base::kMillisecond));
   const base::MutexLock lock(all.mutex);
   --all.stopping;
+  --all.present;
   all.settled.notify_all();
   return {};
 }
@@ -285,6 +293,7 @@ void stop_all_nodes() {
     auto stop = [owned = std::move(owned), end, progress]() mutable {
       owned->stop(end - kExitJoinMax);
       owned.reset();
+      --table().present;
       progress->end();
     };
     try {

@@ -52,7 +52,7 @@ def host(workspace, program, *words, **env):
 
 
 LOAD = r"""
-import fcntl, json, os, resource, sqlite3, sys, threading
+import json, os, resource, signal, sqlite3, sys, threading
 extension, directory = sys.argv[1:3]
 
 def connect(name=":memory:"):
@@ -103,5 +103,88 @@ def start_with_another_encoding(workspace):
                 HQL_NODE_ID="1") == ["1", "True", "1"]
 
 
+# The start waits for a plain program's transaction, the stop for a statement that runs: each is under way when the process forks.
+FORKS = r"""
+OTHER = json.dumps({"data_dir": directory + "/other"})
+
+def files():
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink("/proc/self/fd/" + fd))
+        except OSError:  # the one that listed them
+            pass
+    return sorted(os.path.basename(link) for link in links if link.startswith(directory + "/data/") and "/db/" not in link)
+
+def ticks_of(thread):
+    # the processor time that the thread of this name has had
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/stat", encoding="ascii") as stat:
+            name, fields = stat.read().split("(", 1)[1].rsplit(")", 1)
+        if name == thread:
+            return int(fields.split()[11])
+    return 0
+
+def in_background(*words):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ask(*words, on=connect())))
+    thread.start()
+    return thread, answers
+
+def wait_for(condition):
+    while not condition():
+        os.sched_yield()
+
+def fork():
+    report, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, json.dumps([files(), ask("SELECT hql_start(?)", OTHER)]).encode())
+        signal.pause()  # it lives until the parent has tried its directory
+    return child, json.loads(os.read(report, 4096))
+
+def end(child):
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+assert ask("SELECT hql_start(?)", CONFIG) == 1
+assert connect("file:app.db?vfs=hiqlite").execute("CREATE TABLE t(x)").fetchall() == []
+assert ask("SELECT hql_stop()") == 1
+
+plain = sqlite3.connect(directory + "/data/db/app.db", isolation_level=None)
+plain.execute("BEGIN IMMEDIATE")
+starter, started = in_background("SELECT hql_start(?)", CONFIG)
+wait_for(lambda: "lock" in files() and "meta" in files())
+first, answer = fork()
+plain.close()
+starter.join()
+print("start", started, *answer)
+
+in_time = False
+while not in_time:  # the fork must come before the stop ends, which gives the statement a fraction of a second
+    busy, ran = in_background("SELECT hql_execute_opts(?, ?)", '{"db":"app.db","timeout_ms":3000}', ENDLESS)
+    wait_for(lambda: ticks_of("hql-exec") >= 5)
+    stopper, stopped = in_background("SELECT hql_stop()")
+    wait_for(lambda: "HQL_NOT_STARTED" in str(ask("SELECT hql_status()")))
+    second, answer = fork()
+    in_time = "lock" in files()
+    stopper.join()
+    busy.join()
+    if not in_time:
+        end(second)
+        assert ask("SELECT hql_start(?)", CONFIG) == 1
+print("stop", stopped, *answer)
+print(ask("SELECT hql_start(?)", CONFIG), end(first), end(second))
+""".replace("ENDLESS", repr("INSERT INTO t SELECT count(*) FROM (WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT i FROM r)"))
+
+
+def fork_beside_start_and_stop(workspace):
+    """A child that is forked meanwhile holds nothing of the node and may start none; the parent has its directory."""
+    answers = host(workspace, FORKS)
+    assert len(answers) == 3 and answers[2] == "1 9 9", answers
+    for what, answer in zip(("start", "stop"), answers):
+        assert answer.startswith(f"{what} [1] [] ") and "HQL_FORKED" in answer, answers
+
+
 if __name__ == "__main__":
-    main(attached_process_stays_attached, start_without_threads, start_with_another_encoding)
+    main(attached_process_stays_attached, start_without_threads, start_with_another_encoding, fork_beside_start_and_stop)
