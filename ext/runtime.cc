@@ -243,6 +243,7 @@ Status start_for_open() {
 }
 
 Status stop_node(sqlite3* db, std::uint32_t timeout_ms) {
+  HQL_TRY(check_process());
   HQL_ASSIGN(owned, owned_of(db));
   if (owned == nullptr) return not_started();
   Table& all = table();

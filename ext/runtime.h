@@ -20,7 +20,7 @@ namespace ext {
 base::Result<base::NodeId> start_node(const std::optional<std::string>& config);
 // For an open through the VFS when no node runs: as start_node() without a configuration. kRefused in an attached process.
 base::Status start_for_open();
-// Stops the node a call of `db` means (all = every node of the process), within about `timeout_ms`. kNotStarted, kStopped.
+// Stops the node a call of `db` means (all = every node of the process), within about `timeout_ms`. kNotStarted, kStopped, kForked.
 base::Status stop_node(sqlite3* db, std::uint32_t timeout_ms);
 void stop_all_nodes();
 // hql_* calls of this process go to the owner behind `<data_dir>/sock` from now on. kNotFound when nobody answers there.

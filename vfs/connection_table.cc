@@ -1,6 +1,8 @@
 // Bound nodes and their connections (vfs/connection_table.h).
 #include "vfs/connection_table.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 
 #include "vfs/fork.h"
@@ -14,12 +16,22 @@ struct Table {
   base::Mutex mutex;
   std::vector<std::shared_ptr<BoundNode>> nodes GUARDED_BY(mutex);
   std::function<base::Status()> autostart GUARDED_BY(mutex);
+  int bound GUARDED_BY(mutex) = 0;  // `nodes` and those that unbind_node() still waits for
 };
 
 // Never destroyed: host threads may be inside SQLite while the process exits (R2).
 Table& table() {
   static Table* const only = new Table;
   return *only;
+}
+
+// fork() copies one thread only: the mutex is held across it, so that the child finds the table whole and the mutex free.
+void before_fork() NO_THREAD_SAFETY_ANALYSIS { table().mutex.lock(); }
+void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS { table().mutex.unlock(); }
+void after_fork_in_child() NO_THREAD_SAFETY_ANALYSIS {
+  Table& all = table();
+  if (all.bound > 0) mark_forked_child();
+  all.mutex.unlock();
 }
 
 base::Result<std::shared_ptr<BoundNode>> choose_bound(std::optional<base::NodeId> wanted) {
@@ -132,6 +144,12 @@ ShimConnection* writer_of(const sqlite3* db, const ShimConnection* except) {
   return nullptr;
 }
 
+base::Status watch_for_fork() {
+  static const int failed = ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  if (failed == 0) return base::ok();
+  return base::make_error(base::Code::kInternal, "pthread_atfork: out of memory");
+}
+
 void bind_node(NodeBinding binding) {
   CHECK(binding.gate != nullptr);
   CHECK(static_cast<bool>(binding.find));
@@ -139,6 +157,7 @@ void bind_node(NodeBinding binding) {
   Table& all = table();
   base::MutexLock lock(all.mutex);
   all.nodes.push_back(std::move(node));
+  ++all.bound;
 }
 
 void unbind_node(base::NodeId id) {
@@ -153,6 +172,9 @@ void unbind_node(base::NodeId id) {
     all.nodes.erase(at);
   }
   gone->stop();
+  Table& all = table();
+  base::MutexLock lock(all.mutex);
+  --all.bound;
 }
 
 void set_autostart(std::function<base::Status()> start) {

@@ -78,5 +78,8 @@ std::pair<std::shared_ptr<BoundNode>, std::string> node_of_path(const std::strin
 // A main-database file of `db`, whichever schema, whose transaction holds WRITER; not `except`. The caller is inside a call of that handle, so
 // what it finds is its own. Null: none.
 ShimConnection* writer_of(const sqlite3* db, const ShimConnection* except);
+// Installs the handlers of pthread_atfork: a child that is forked while a node is bound is marked (vfs/fork.h). Idempotent. kInternal when out
+// of memory.
+base::Status watch_for_fork();
 
 }  // namespace vfs

@@ -1,7 +1,6 @@
 // The flag of a forked child (vfs/fork.h).
 #include "vfs/fork.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,20 +10,8 @@ namespace vfs {
 namespace {
 
 std::atomic<bool> forked{false};
-std::atomic<bool> watching{false};
-
-void child_handler() { mark_forked_child(); }
 
 }  // namespace
-
-base::Status watch_for_fork() {
-  if (watching.exchange(true)) return base::ok();
-  if (::pthread_atfork(nullptr, nullptr, child_handler) != 0) {
-    watching.store(false);
-    return base::make_error(base::Code::kInternal, "pthread_atfork: out of memory");
-  }
-  return base::ok();
-}
 
 void mark_forked_child() noexcept { forked.store(true, std::memory_order_relaxed); }
 bool in_forked_child() noexcept { return forked.load(std::memory_order_relaxed); }

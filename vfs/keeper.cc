@@ -97,7 +97,10 @@ base::Result<int> open_kept(const std::string& path, int flags) {
       if (files[i].device != info.st_dev || files[i].inode != info.st_ino) continue;
       const int fd = files[i].fd;
       files.erase(files.begin() + static_cast<std::ptrdiff_t>(i));
-      return fd;
+      struct stat held {};
+      if (::fstat(fd, &held) == 0 && held.st_dev == info.st_dev && held.st_ino == info.st_ino) return fd;
+      ::close(fd);  // a forked child: it is /dev/null here
+      break;
     }
   }
   int fd;

@@ -186,5 +186,44 @@ def fork_beside_start_and_stop(workspace):
         assert answer.startswith(f"{what} [1] [] ") and "HQL_FORKED" in answer, answers
 
 
+# The parent has only loaded the extension, or has stopped its node: the child is a process like any other. After that it is the owner's child.
+CHILDREN = r"""
+def run(number):
+    child = os.fork()
+    if child == 0:
+        config = json.dumps({"data_dir": f"{directory}/{number}", "filename_db": "app.db"})
+        fresh = connect()
+        print([ask(*words, on=fresh) for words in (("SELECT hql_start(?)", config), ("SELECT hql_wait_healthy()",),
+                                                   ("SELECT hql_execute('CREATE TABLE t(x)')",))])
+        app = connect("file:app.db?vfs=hiqlite")
+        app.execute("INSERT INTO t VALUES (7)")
+        print(app.execute("SELECT x FROM t").fetchall(), ask("SELECT hql_stop()"))
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+run(1)
+assert ask("SELECT hql_start(?)", CONFIG) == 1
+connect("file:app.db?vfs=hiqlite").execute("CREATE TABLE t(x)")
+assert ask("SELECT hql_stop()") == 1
+run(2)
+assert ask("SELECT hql_start(?)", CONFIG) == 1
+child = os.fork()
+if child == 0:
+    print(ask("SELECT hql_stop()"))
+    sys.stdout.flush()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print(ask("SELECT hql_stop()"))
+"""
+
+
+def nodes_of_children(workspace):
+    answers = host(workspace, CHILDREN)
+    assert answers[:4] == ["[1, 1, 0]", "[(7,)] 1"] * 2, answers
+    assert "HQL_FORKED" in answers[4] and answers[5:] == ["1"], answers
+
+
 if __name__ == "__main__":
-    main(attached_process_stays_attached, start_without_threads, start_with_another_encoding, fork_beside_start_and_stop)
+    main(attached_process_stays_attached, start_without_threads, start_with_another_encoding, fork_beside_start_and_stop,
+         nodes_of_children)
