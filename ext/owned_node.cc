@@ -2,10 +2,13 @@
 // backwards; whoever is called by a part is stopped after it.
 #include "ext/owned_node.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -240,6 +243,18 @@ void RealNode::stop(base::Micros deadline) {
   lock_.reset();
 }
 
+// libuv aborts the process when it closes a descriptor of 0 to 2, and what has number 2 gets the log's text: a host that closed its own has
+// them as /dev/null from now on. They stay, because nobody could say when it is over.
+Status fill_standard_descriptors() {
+  int fd = -1;
+  do {
+    fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0) return base::make_error(base::Code::kIo, std::string("cannot open /dev/null: ") + std::strerror(errno));
+  } while (fd <= STDERR_FILENO);
+  ::close(fd);
+  return {};
+}
+
 }  // namespace
 
 void OwnedNode::close_all_in_child() noexcept {
@@ -248,6 +263,7 @@ void OwnedNode::close_all_in_child() noexcept {
 }
 
 base::Result<std::unique_ptr<OwnedNode>> OwnedNode::start(node::Config config) {
+  HQL_TRY(fill_standard_descriptors());
   HQL_ASSIGN(lock, DataDirLock::take(config.data_dir, config.node_id));
   auto made = std::make_unique<RealNode>(std::move(lock));
   if (const auto running = made->run(std::move(config)); !running) {

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from harness import EXTENSION, PATIENCE, host_environment, main  # noqa: E402
+from harness import BIN, EXTENSION, PATIENCE, Cluster, host_environment, main, wait_until  # noqa: E402
 from hosts import Python, Refused  # noqa: E402
 from test_errors import URI, ended, fails, started  # noqa: E402
 
@@ -224,6 +224,37 @@ def nodes_of_children(workspace):
     assert "HQL_FORKED" in answers[4] and answers[5:] == ["1"], answers
 
 
+# The extension is loaded and the node started with some of 0 to 2 closed; what it says goes to a pipe of its own.
+CLOSED = r"""
+said = os.dup(1)
+os.set_inheritable(said, False)
+for fd in json.loads(sys.argv[3]):
+    os.close(fd)
+answers = [ask("SELECT hql_start(?)", CONFIG), ask("SELECT hql_wait_healthy()"), ask("SELECT hql_execute('CREATE TABLE t(x)')")]
+answers.append([os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in json.loads(sys.argv[3])])
+answers.append(ask("SELECT hql_stop()"))
+os.write(said, json.dumps(answers).encode())
+os._exit(0)
+"""
+
+
+def standard_descriptors_closed(workspace):
+    """A host without them is neither aborted nor has its log in one of the node's files, in whichever way it ends."""
+    for closed in ([0, 1], [2], [0, 1, 2]):
+        os.mkdir(f"{workspace.path}/{len(closed)}")
+        done = host(workspace, f"directory += '/{len(closed)}'\nCONFIG = json.dumps({{'data_dir': directory}})\n" + CLOSED, json.dumps(closed))
+        assert json.loads(done[0]) == [1, 1, 0, ["null"] * len(closed), 1], (closed, done)
+    cluster = Cluster(workspace, 1)
+    server = cluster.servers[0]
+    server.process = subprocess.Popen(["/bin/sh", "-c", 'exec "$0" "$@" <&- >&-', BIN, "serve", "-c", server.config],
+                                      env=host_environment(HQL_LOG_LEVEL="error"))
+    try:
+        wait_until(lambda: server.status(), "the node to answer")
+        server.stop()
+    finally:
+        cluster.kill()
+
+
 if __name__ == "__main__":
     main(attached_process_stays_attached, start_without_threads, start_with_another_encoding, fork_beside_start_and_stop,
-         nodes_of_children)
+         nodes_of_children, standard_descriptors_closed)
