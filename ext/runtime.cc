@@ -11,8 +11,6 @@
 #include <new>
 #include <optional>
 #include <system_error>
-#include <optional>
-#include <system_error>
 #include <vector>
 
 #include "base/lane.h"
