@@ -130,6 +130,9 @@ int x_device_characteristics(sqlite3_file* file) noexcept {
 int x_shm_map(sqlite3_file* file, int region, int size, int extend, void volatile** out) noexcept {
   return boundary(SQLITE_IOERR_NOMEM, [&] {
     ShimConnection& connection = of(file);
+    // The first region opens the -shm by name, which may be that of the next database by now. Who has it mapped may finish.
+    if (connection.wal_index == nullptr)
+      if (auto usable = connection.usable(); !usable) return report(&connection, usable.error());
     const int rc = connection.lower->pMethods->xShmMap(connection.lower, region, size, extend, out);
     if (region == 0 && rc == SQLITE_OK) connection.wal_index = *out;
     return rc;

@@ -195,6 +195,8 @@ constexpr sqlite3_io_methods kMethods = {1,
 int open_wal_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file, int flags, int* out_flags,
                   ShimConnection& connection) {
   file->pMethods = nullptr;
+  // By name: of a dropped database it may be the next one's.
+  if (auto usable = connection.usable(); !usable) return report(&connection, usable.error());
   sqlite3_file* const lower_file = lower_of(file);
   std::memset(lower_file, 0, static_cast<std::size_t>(lower->szOsFile));
   const int rc = lower->xOpen(lower, filename, lower_file, flags, out_flags);

@@ -244,6 +244,33 @@ TEST(ShimOpen, DroppedDatabase_OpenConnectionsAreTold) {
   EXPECT_EQ(db.exec("SELECT * FROM t"), code(SQLITE_IOERR, Code::kDropped));
 }
 
+// SQLite opens -wal and -shm by name at the first read: they would be the next database's, and the close of a second descriptor of that -shm
+// would take all of the process's read locks on it.
+TEST(ShimOpen, DroppedBeforeItsFirstRead_OpensNothingOfTheNextOfItsName) {
+  World world;
+  Db unread("app.db");  // alone: another one of the old database would lend it the -shm that it has open
+  world.drop("app.db");
+  Db db("app.db");
+  ASSERT_EQ(
+      db.exec("CREATE TABLE t(x, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
+              "INSERT INTO t SELECT 1, randomblob(400) FROM n"),
+      SQLITE_OK);
+  world.settle();
+  Db reader("app.db");
+  ASSERT_EQ(reader.exec("PRAGMA cache_size=0; BEGIN"), SQLITE_OK);
+  ASSERT_EQ(reader.rows("SELECT sum(x) FROM t"), "500");
+  EXPECT_EQ(unread.exec("SELECT * FROM t"), code(SQLITE_IOERR, Code::kDropped));
+  unread.close();
+  EXPECT_EQ(db.rows("PRAGMA wal_checkpoint").substr(0, 2), "0|");
+  for (int round = 0; round < 5; ++round) {
+    world.gate().foreign_commit("app.db", "UPDATE t SET x = x + 1");
+    world.settle();
+  }
+  EXPECT_EQ(reader.rows("SELECT sum(x) FROM t"), "500") << "its snapshot was written over";
+  ASSERT_EQ(reader.exec("COMMIT"), SQLITE_OK);
+  EXPECT_EQ(reader.rows("SELECT sum(x) FROM t"), "3000");
+}
+
 TEST(ShimOpen, ForkedChild_IsRefused) {
   World world;
   Db db("app.db");

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "pages/sums.h"
 #include "vfs/names.h"
@@ -397,6 +398,20 @@ void World::settle() {
     ::usleep(500);  // tidy: allow(sleep) the poll interval of the one place that waits for the lanes to be idle
   }
   FAIL() << "transactions are not published";
+}
+
+void World::drop(const std::string& name) {
+  settle();
+  std::unique_ptr<TestGate::Database> gone;
+  {
+    base::MutexLock lock(gate_.mutex_);
+    const auto at = gate_.databases_.find(gate_.by_name(name)->id.value);
+    gone = std::move(at->second);
+    gate_.databases_.erase(at);
+  }
+  std::promise<base::Status> outcome;
+  gone->image->drop([&outcome](base::Status status) { outcome.set_value(std::move(status)); });
+  EXPECT_TRUE(outcome.get_future().get());
 }
 
 void World::unbind() {

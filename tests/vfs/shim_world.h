@@ -152,6 +152,8 @@ class World {
   vfs::Database& database(const std::string& name);
   // Until every committed transaction is published.
   void settle();
+  // As an entry of the log would; returns when the names are gone. Connections stay open.
+  void drop(const std::string& name);
   // The node goes away; connections stay open.
   void unbind();
   // Stops the node with everything checkpointed; then the bytes of the file.
