@@ -31,11 +31,17 @@ struct Prepared {
 int commit_code(const base::Error& error) { return base::extended_code(error.code); }
 
 int refuse(ShimConnection& connection, const base::Error& error) {
-  if (connection.db != nullptr && commit_in_reset(connection.db)) {
-    connection.lost_write = true;
-    connection.lost_write_cause = error;
-  }
   return report(&connection, error, commit_code(error));
+}
+
+// Why an operation on the WAL failed: what was reported with it, or what SQLite's own code says.
+base::Error cause_of(ShimConnection& connection, int code) {
+  constexpr int kFirstOfOurs = 64;  // SQLite's own extended codes have smaller numbers
+  if (code >> 8 >= kFirstOfOurs) return connection.last_error();
+  return base::make_error((code & 0xff) == SQLITE_FULL ? base::Code::kFull : base::Code::kIo,
+                          "database " + connection.name + ": its WAL " + connection.path +
+                              "-wal cannot be written or read (SQLite code " + std::to_string(code) +
+                              "); nothing was written");
 }
 
 base::Status check_first_page(const ShimConnection& connection, base::ByteView page) {
@@ -233,13 +239,18 @@ int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteV
   capture.committed(prepared->re_encoded);
   connection.wal_header_synced = false;
   const int written = wal->pMethods->xWrite(wal, frame.data(), static_cast<int>(frame.size()), offset);
-  return code_after_commit(connection, written);
+  return wal_code(connection, written);
 }
 
-// The text comes from check_published(), once SQLite has given up.
-int code_after_commit(const ShimConnection& connection, int code) {
-  const bool committed = connection.writer == WriterHold::kLeased && connection.capture.committed_frame() != 0;
-  return committed && code != SQLITE_OK ? base::extended_code(base::Code::kCommitted) : code;
+int wal_code(ShimConnection& connection, int code) {
+  if (code == SQLITE_OK || connection.writer != WriterHold::kLeased) return code;
+  // The text comes from check_published(), once SQLite has given up.
+  if (connection.capture.committed_frame() != 0) return base::extended_code(base::Code::kCommitted);
+  if (connection.db != nullptr && commit_in_reset(connection.db)) {
+    connection.lost_write = true;
+    connection.lost_write_cause = cause_of(connection, code);
+  }
+  return code;
 }
 
 void check_published(ShimConnection& connection) {

@@ -94,6 +94,7 @@ bool checkpoint_by_statement(sqlite3* db) {
 // sqlite3_step() forgets the current row before it runs on, sqlite3_reset() and sqlite3_finalize() after they have ended the
 // statement: a writing statement that still has a row while its transaction commits is being reset.
 bool commit_in_reset(sqlite3* db) {
+  if (sqlite3_get_autocommit(db) == 0) return false;  // it ends without a commit
   for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr; at = sqlite3_next_stmt(db, at))
     if (sqlite3_stmt_busy(at) != 0 && sqlite3_stmt_readonly(at) == 0 && sqlite3_data_count(at) > 0) return true;
   return false;

@@ -128,8 +128,9 @@ void forget_waiter(const ShimConnection& connection);
 // --- the held commit (held_commit.cc) ---------------------------------------------------------------------------------
 // The commit frame's page has come: proposes, waits, and when committed writes the frame. A SQLite code.
 int commit_held_frame(ShimConnection& connection, sqlite3_file* wal, base::ByteView page);
-// The code of an operation on the WAL: what fails after the commit was allowed is HQL_COMMITTED, so that nobody runs it again.
-int code_after_commit(const ShimConnection& connection, int code);
+// The code of an operation on the WAL: what fails after the commit was allowed is HQL_COMMITTED, so that nobody runs it again; what fails before,
+// where drivers drop the code, is noted as a lost write.
+int wal_code(ShimConnection& connection, int code);
 // After WRITER was used: whether SQLite published the transaction that was allowed; if not, reports kCommitted.
 void check_published(ShimConnection& connection);
 

@@ -94,7 +94,7 @@ int x_read(sqlite3_file* file, void* out, int amount, sqlite3_int64 offset) noex
   return boundary(SQLITE_IOERR_NOMEM, [&] {
     ShimConnection& connection = of(file);
     if (connection.writer == WriterHold::kLeased) {
-      if (connection.doomed()) return doomed_code(connection);
+      if (connection.doomed()) return wal_code(connection, doomed_code(connection));
       const std::int64_t frame_size = std::int64_t{connection.page_size} + kFrameHeaderSize;
       const std::int64_t inside = (offset - kWalHeaderSize) % frame_size;
       if (amount == 8 && offset > kWalHeaderSize && inside == 16) {
@@ -106,14 +106,14 @@ int x_read(sqlite3_file* file, void* out, int amount, sqlite3_int64 offset) noex
       }
     }
     sqlite3_file* const lower = lower_of(file);
-    return code_after_commit(connection, lower->pMethods->xRead(lower, out, amount, offset));
+    return wal_code(connection, lower->pMethods->xRead(lower, out, amount, offset));
   });
 }
 
 int x_write(sqlite3_file* file, const void* data, int amount, sqlite3_int64 offset) noexcept {
   return boundary(SQLITE_IOERR_NOMEM, [&] {
     const int rc = write_wal(of(file), lower_of(file), data, amount, offset);
-    return code_after_commit(of(file), rc);
+    return wal_code(of(file), rc);
   });
 }
 

@@ -165,6 +165,31 @@ TEST_F(ShimOutcome, ReturningResetEarly_CommittedIsNotALoss) {
   EXPECT_EQ(db_.rows("SELECT count(*) FROM t"), "2");
 }
 
+// Its first frame fails already, before anything is held.
+TEST_F(ShimOutcome, ReturningResetEarly_InADoomedTransaction_IsToldOnce) {
+  sqlite3_stmt* insert = nullptr;
+  ASSERT_EQ(sqlite3_prepare_v2(db_.get(), "INSERT INTO t VALUES (2) RETURNING x", -1, &insert, nullptr), SQLITE_OK);
+  ASSERT_EQ(sqlite3_step(insert), SQLITE_ROW);
+  world_.database("app.db").doom_local_writer(base::make_error(Code::kLeaseLost, "the lease ended"));
+  (void)sqlite3_finalize(insert);  // a driver drops this code
+  EXPECT_EQ(db_.exec("SELECT * FROM t"), code(SQLITE_IOERR, Code::kLostWrite));
+  EXPECT_NE(vfs::last_error().message.find("the lease ended"), std::string::npos);
+  expect_only_first_row();
+  EXPECT_EQ(db_.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
+}
+
+// What a statement is told itself is not told again.
+TEST_F(ShimOutcome, DoomedInsideAStatement_IsNotALostWrite) {
+  ASSERT_EQ(db_.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)"), SQLITE_OK);
+  sqlite3_stmt* insert = nullptr;
+  ASSERT_EQ(sqlite3_prepare_v2(db_.get(), "INSERT INTO t VALUES (3) RETURNING x", -1, &insert, nullptr), SQLITE_OK);
+  ASSERT_EQ(sqlite3_step(insert), SQLITE_ROW);
+  ASSERT_EQ(sqlite3_finalize(insert), SQLITE_OK);
+  world_.database("app.db").doom_local_writer(base::make_error(Code::kLeaseLost, "the lease ended"));
+  EXPECT_EQ(db_.exec("COMMIT"), code(SQLITE_IOERR, Code::kLeaseLost));
+  expect_only_first_row();
+}
+
 TEST_F(ShimOutcome, ReturningSteppedToTheEnd_FailsInStepOnly) {
   world_.gate().fail_all(OutcomeKind::kNotApplied, Code::kNoQuorum, "because of the test");
   sqlite3_stmt* insert = nullptr;
@@ -295,6 +320,24 @@ TEST_F(ShimOutcome, FailedFrameWriteAfterTheCommit_IsCommittedAndPublishedByTheN
   ASSERT_EQ(db_.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
   EXPECT_EQ(reader_.rows("SELECT x FROM t"), expected + "\n3");
   world_.expect_replay_equals_file("app.db");
+}
+
+// SQLite's own code of an ordinary frame's write: nobody else has it.
+TEST_F(ShimOutcome, ReturningResetEarly_FrameThatCannotBeWritten_IsToldOnce) {
+  ASSERT_EQ(db_.exec("CREATE TABLE big(x)"), SQLITE_OK);
+  sqlite3_stmt* insert = nullptr;
+  ASSERT_EQ(
+      sqlite3_prepare_v2(db_.get(), "INSERT INTO big VALUES (randomblob(20000)) RETURNING 1", -1, &insert, nullptr),
+      SQLITE_OK);
+  ASSERT_EQ(sqlite3_step(insert), SQLITE_ROW);
+  {
+    const FailingWrites failing;
+    fail_page_writes = ENOSPC;
+    (void)sqlite3_finalize(insert);  // a driver drops this code
+  }
+  EXPECT_EQ(db_.exec("SELECT * FROM big"), code(SQLITE_IOERR, Code::kLostWrite));
+  EXPECT_EQ(db_.rows("SELECT count(*) FROM big"), "0");
+  EXPECT_EQ(db_.exec("INSERT INTO big VALUES (1)"), SQLITE_OK);
 }
 
 // One frame: the commit frame is the first write for which the disk has no room. It is known before anything is proposed.
