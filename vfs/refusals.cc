@@ -92,11 +92,14 @@ bool checkpoint_by_statement(sqlite3* db) {
 }
 
 // sqlite3_step() forgets the current row before it runs on, sqlite3_reset() and sqlite3_finalize() after they have ended the
-// statement: a writing statement that still has a row while its transaction commits is being reset.
+// statement: a writing statement that still has a row while its transaction commits is being reset. The one behind a blob handle never has
+// columns, and is the only kind without SQL; while it is busy, what fails is told by a blob function or by the close, or takes its write along.
 bool commit_in_reset(sqlite3* db) {
   if (sqlite3_get_autocommit(db) == 0) return false;  // it ends without a commit
   for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr; at = sqlite3_next_stmt(db, at))
-    if (sqlite3_stmt_busy(at) != 0 && sqlite3_stmt_readonly(at) == 0 && sqlite3_data_count(at) > 0) return true;
+    if (sqlite3_stmt_busy(at) != 0 && sqlite3_stmt_readonly(at) == 0 &&
+        (sqlite3_data_count(at) > 0 || sqlite3_sql(at) == nullptr))
+      return true;
   return false;
 }
 

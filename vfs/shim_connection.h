@@ -141,7 +141,8 @@ base::Status check_single_database(ShimConnection& connection);
 int answer_pragma(ShimConnection& connection, char** arguments);
 // A checkpoint asked for by a statement of the connection, not by the autocheckpoint hook.
 bool checkpoint_by_statement(sqlite3* db);
-// Whether a commit running now runs inside sqlite3_reset or sqlite3_finalize of a statement whose row was already seen.
+// Whether a commit running now runs inside sqlite3_reset or sqlite3_finalize of a statement whose row was already seen, or inside
+// sqlite3_blob_close.
 bool commit_in_reset(sqlite3* db);
 
 }  // namespace vfs

@@ -175,8 +175,8 @@ int before_lock(ShimConnection& connection) {
   return report(&connection,
                 base::make_error(base::Code::kLostWrite,
                                  "database " + connection.name +
-                                     ": a statement with RETURNING was reset before it ended, and its commit "
-                                     "then failed: " +
+                                     ": a statement with RETURNING was reset before it ended, or a blob handle "
+                                     "closed, and its commit then failed: " +
                                      base::to_string(connection.lost_write_cause)));
 }
 

@@ -178,6 +178,31 @@ TEST_F(ShimOutcome, ReturningResetEarly_InADoomedTransaction_IsToldOnce) {
   EXPECT_EQ(db_.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
 }
 
+// sqlite3_blob_close() commits what was written, and drivers drop its code.
+TEST_F(ShimOutcome, BlobClosed_FailedCommitIsToldOnce) {
+  ASSERT_EQ(db_.exec("CREATE TABLE b(x); INSERT INTO b VALUES (zeroblob(8))"), SQLITE_OK);
+  for (const bool doomed : {false, true}) {
+    SCOPED_TRACE(doomed ? "doomed" : "refused");
+    sqlite3_blob* blob = nullptr;
+    ASSERT_EQ(sqlite3_blob_open(db_.get(), "main", "b", "x", 1, 1, &blob), SQLITE_OK);
+    ASSERT_EQ(sqlite3_blob_write(blob, "lost", 4, 0), SQLITE_OK);
+    if (doomed)
+      world_.database("app.db").doom_local_writer(base::make_error(Code::kLeaseLost, "because of the test"));
+    else
+      world_.gate().fail_all(OutcomeKind::kNotApplied, Code::kNoQuorum, "because of the test");
+    (void)sqlite3_blob_close(blob);
+    world_.gate().commit_all();
+    EXPECT_EQ(db_.exec("SELECT * FROM b"), code(SQLITE_IOERR, Code::kLostWrite));
+    EXPECT_NE(vfs::last_error().message.find("because of the test"), std::string::npos);
+    EXPECT_EQ(db_.rows("SELECT hex(x) FROM b"), "0000000000000000");
+  }
+  sqlite3_blob* blob = nullptr;
+  ASSERT_EQ(sqlite3_blob_open(db_.get(), "main", "b", "x", 1, 1, &blob), SQLITE_OK);
+  ASSERT_EQ(sqlite3_blob_write(blob, "kept", 4, 0), SQLITE_OK);
+  EXPECT_EQ(sqlite3_blob_close(blob), SQLITE_OK);
+  EXPECT_EQ(reader_.rows("SELECT hex(x) FROM b"), "6B65707400000000");
+}
+
 // What a statement is told itself is not told again.
 TEST_F(ShimOutcome, DoomedInsideAStatement_IsNotALostWrite) {
   ASSERT_EQ(db_.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)"), SQLITE_OK);
