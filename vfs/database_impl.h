@@ -35,6 +35,7 @@ class DatabaseImpl final : public Database, private InternalHooks {
 
   // --- recovery.cc; before anybody else has the object ---
   base::Status create_files(base::LogId id, const pages::CreateDatabase& create);
+  base::Status set_stranger_aside();
   base::Status recover(const std::vector<RedoCandidate>& candidates, const pages::Adopt& adopt);
 
   // --- pages::DatabaseImage ---

@@ -171,7 +171,16 @@ int open_main_file(sqlite3_vfs* lower, const char* filename, sqlite3_file* file,
   const NodeUse use(*node);
   if (!use) return report(nullptr, in_forked_child() ? forked_error() : node->stopped_error());
   const bool registered = node->binding().find(name) != nullptr;
-  if (!registered && !request->ours) return lower->xOpen(lower, filename, file, flags, out_flags);
+  if (!registered && !request->ours) {
+    // Nobody looks for a file of another's in the directory where the node creates its own.
+    if ((flags & SQLITE_OPEN_READWRITE) != 0)
+      return report(nullptr,
+                    base::make_error(base::Code::kRefused, std::string(filename) + " is no database of node " +
+                                                               std::to_string(node->binding().id.value) +
+                                                               " but lies in its directory; file:" + name +
+                                                               "?vfs=hiqlite creates one, mode=ro reads the file"));
+    return lower->xOpen(lower, filename, file, flags, out_flags);
+  }
   return open_managed(lower, node, name, *request, filename, file, flags, out_flags);
 }
 

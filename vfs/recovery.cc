@@ -108,9 +108,25 @@ base::Status DatabaseImpl::write_initial(const pages::CreateDatabase& create) {
   return base::ok();
 }
 
+// A file without page hashes was put there by somebody else: it is renamed with what SQLite has beside it, so that it can still be opened. The
+// file itself goes last: until then a creation that a crash ended does the rest.
+base::Status DatabaseImpl::set_stranger_aside() {
+  HQL_ASSIGN(has_sums, params_.env->exists(path_ + kSums));
+  struct stat info {};
+  if (has_sums || ::stat(path_.c_str(), &info) != 0 || info.st_size == 0) return base::ok();
+  const std::string aside = path_ + ".set-aside-" + base::hex16(params_.env->random());
+  for (const char* suffix : {"-wal", "-journal", "-shm", ""}) {
+    const base::Status moved = params_.env->rename(path_ + suffix, aside + suffix);
+    if (!moved && moved.error().code != base::Code::kNotFound) return moved;
+  }
+  base::log_warn("database " + params_.name + ": " + path_ + " was there without page hashes; it is now " + aside);
+  return params_.env->sync_dir(params_.dir);
+}
+
 base::Status DatabaseImpl::create_files(base::LogId id, const pages::CreateDatabase& create) {
   if (create.page_size != params_.page_size)
     return named(base::make_error(base::Code::kArgument, "its page size is another one"));
+  if (const base::Status kept = set_stranger_aside(); !kept) return named(kept.error());
   // What a creation that a crash ended, or a dropped namesake, left behind.
   for (const char* suffix : {kSums, "-wal", "-shm", ""}) {
     const base::Status removed = params_.env->remove(path_ + suffix);

@@ -70,6 +70,47 @@ TEST(ShimOpen, PlainFileOfTheName_IsNotShadowed) {
   EXPECT_EQ(other.open_code(), SQLITE_OK) << "not a SQLite file";
 }
 
+// The same in the node's own directory, where nobody looks for it before the name is created.
+TEST(ShimOpen, StrangersFileInTheNodesDirectory_IsSetAsideAndNotRemoved) {
+  World world;
+  {
+    Db stranger(world.work_dir() + "/stranger.db");
+    ASSERT_EQ(stranger.exec("PRAGMA journal_mode=WAL; CREATE TABLE precious(x); INSERT INTO precious VALUES ('work')"),
+              SQLITE_OK);
+    for (const char* const suffix : {"", "-wal"})  // with what is in its WAL only
+      std::filesystem::copy_file(world.work_dir() + "/stranger.db" + suffix, world.path("app.db") + suffix);
+  }
+  Db db("app.db");
+  ASSERT_EQ(db.open_code(), SQLITE_OK) << base::to_string(vfs::last_error());
+  EXPECT_EQ(db.rows("SELECT count(*) FROM sqlite_schema"), "0");
+  std::string aside;
+  for (const auto& entry : std::filesystem::directory_iterator(world.data_dir() + "/db")) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("app.db.set-aside-", 0) == 0 && name.find("-wal") == std::string::npos)
+      aside = entry.path().string();
+  }
+  ASSERT_FALSE(aside.empty());
+  std::filesystem::copy_file(aside, world.work_dir() + "/found.db");
+  std::filesystem::copy_file(aside + "-wal", world.work_dir() + "/found.db-wal");
+  Db found(world.work_dir() + "/found.db");
+  EXPECT_EQ(found.rows("SELECT x FROM precious"), "work");
+}
+
+TEST(ShimOpen, AttachOfAnUnregisteredNameInTheNodesDirectory_ReadsOnly) {
+  World world;
+  Db db("app.db");
+  EXPECT_EQ(db.exec("ATTACH '" + world.path("other.db") + "' AS o"), code(SQLITE_ERROR, Code::kRefused));
+  EXPECT_TRUE(mentions("file:other.db?vfs=hiqlite"));
+  EXPECT_FALSE(std::filesystem::exists(world.path("other.db")));
+  {
+    Db plain(world.work_dir() + "/plain.db");
+    ASSERT_EQ(plain.exec("CREATE TABLE t(x); INSERT INTO t VALUES (1)"), SQLITE_OK);
+  }
+  std::filesystem::copy_file(world.work_dir() + "/plain.db", world.path("other.db"));
+  ASSERT_EQ(db.exec("ATTACH 'file:" + world.path("other.db") + "?mode=ro' AS o"), SQLITE_OK) << db.message();
+  EXPECT_EQ(db.rows("SELECT x FROM o.t"), "1");
+}
+
 TEST(ShimOpen, BadNamesAndParameters_AreNamed) {
   World world;
   const std::pair<std::string, std::string> cases[] = {
