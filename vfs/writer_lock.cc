@@ -86,6 +86,12 @@ void give_back(ShimConnection& connection, const Grant& grant) {
   connection.node->gate().release_lease(connection.database_id, grant.lease, {});
 }
 
+// WRITER without a lease: a doom that came meanwhile was this hold's and not the next one's.
+void let_go(ShimConnection& connection) {
+  connection.database->unlock_writer(connection);
+  connection.clear_doom();
+}
+
 // Waits for the grant without WRITER, so that the applier can reach the index that the grant names.
 base::Result<Grant> wait_for_grant(ShimConnection& connection, Slot<base::Result<Grant>>& slot, base::Micros deadline) {
   Gate& gate = connection.node->gate();
@@ -132,17 +138,17 @@ int lock_leased(ShimConnection& connection) {
   const bool refused_lately = connection.refused_at != 0 && now - connection.refused_at < kRefusalMemory;
   const base::Micros deadline = now + (refused_lately ? kRepeatedWait : gate.commit_timeout());
   if (!at_once) {
-    database.unlock_writer(connection);
+    let_go(connection);
     answer = wait_for_grant(connection, *slot, deadline);
   }
   base::Result<Grant>& granted = *answer;
   if (!granted) {
-    if (at_once) database.unlock_writer(connection);
+    if (at_once) let_go(connection);
     return refuse_lease(connection, granted.error());
   }
   connection.refused_at = 0;
   if (!at_once || database.committed_state().last.index < granted->apply_through.index) {
-    if (at_once) database.unlock_writer(connection);
+    if (at_once) let_go(connection);
     if (auto locked = lock_after_grant(connection, granted->apply_through, deadline); !locked) {
       give_back(connection, *granted);
       return refuse_lease(connection, locked.error());

@@ -254,6 +254,42 @@ TEST(ShimLease, NotLeader_IsReadonlyAndTheReadTransactionLives) {
   EXPECT_EQ(db.exec("INSERT INTO t VALUES (2)"), SQLITE_OK);
 }
 
+// WRITER is taken before the lease is asked for: what dooms it there is nothing to the next transaction.
+TEST(ShimLease, DoomedWhileTheLeaseIsRefused_NextWriteIsGood) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  const auto doom = [&world] {
+    world.database("app.db").doom_local_writer(base::make_error(Code::kLeaseLost, "another node's came first"));
+  };
+  world.gate().lease([&]() -> std::optional<base::Result<vfs::Grant>> {
+    doom();
+    return base::Result<vfs::Grant>(base::make_error(Code::kNotLeader, "write on node 2"));
+  });
+  EXPECT_EQ(db.exec("INSERT INTO t VALUES (1)"), code(SQLITE_READONLY, Code::kNotLeader));
+  world.gate().lease({});
+  EXPECT_EQ(db.exec("INSERT INTO t VALUES (2)"), SQLITE_OK) << base::to_string(vfs::last_error());
+
+  // Not answered at once: WRITER is given back meanwhile. The doom changed the header, so SQLite asks twice.
+  std::atomic<int> asked{0};
+  world.gate().lease([&]() -> std::optional<base::Result<vfs::Grant>> {
+    if (asked.fetch_add(1) == 0) doom();
+    return std::nullopt;
+  });
+  std::atomic<bool> done{false};
+  std::thread leader([&] {
+    while (!done.load()) {
+      world.gate().grant_waiting();
+      std::this_thread::yield();
+    }
+  });
+  EXPECT_EQ(db.exec("INSERT INTO t VALUES (3)"), SQLITE_OK) << base::to_string(vfs::last_error());
+  done.store(true);
+  leader.join();
+  EXPECT_EQ(db.rows("SELECT x FROM t"), "2\n3");
+  world.expect_replay_equals_file("app.db");
+}
+
 TEST(ShimLease, NoQuorum_IsBusyWithOurNumberAndNotRetried) {
   World world;
   Db db("app.db");
