@@ -102,6 +102,14 @@ base::Result<OpenRequest> parse_open_request(const char* filename) {
   });
 }
 
+std::string refused_parameter(const char* filename) {
+  return find_refused([filename](const char* key) -> std::optional<std::string> {
+    const char* const value = sqlite3_uri_parameter(filename, key);
+    if (value == nullptr) return std::nullopt;
+    return std::string(value);
+  });
+}
+
 base::Result<std::string> database_name(const std::string& written, const std::string& db_dir) {
   std::string name = written;
   if (name.rfind(db_dir + "/", 0) == 0) name.erase(0, db_dir.size() + 1);

@@ -33,6 +33,9 @@ struct OpenRequest {
 // kArgument naming the parameter with a bad value; only when `ours`.
 base::Result<OpenRequest> parse_open_request(const char* filename);
 
+// The first parameter of the pager's `filename` that a managed database cannot have, whether or not it says vfs=hiqlite; or empty.
+std::string refused_parameter(const char* filename);
+
 // The database's name: `written` may be "app.db", "./app.db" or "<db_dir>/app.db". kArgument for any other path or a bad name.
 base::Result<std::string> database_name(const std::string& written, const std::string& db_dir);
 

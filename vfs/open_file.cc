@@ -115,9 +115,11 @@ base::Result<Database*> find_or_create(sqlite3_vfs* lower, BoundNode& node, cons
 int open_managed(sqlite3_vfs* lower, const std::shared_ptr<BoundNode>& node, const std::string& name,
                  const OpenRequest& request, const char* filename, sqlite3_file* file, int flags, int* out_flags) {
   if (in_forked_child()) return report(nullptr, forked_error());
-  if (!request.refused.empty())
+  // With the VFS inherited or by default the URI is of a plain path, and has parameters all the same.
+  const std::string refused = request.ours ? request.refused : refused_parameter(filename);
+  if (!refused.empty())
     return report(nullptr, base::make_error(base::Code::kRefused,
-                                            "database " + name + ": " + request.refused +
+                                            "database " + name + ": " + refused +
                                                 " would bypass the locks of the node; open it without that parameter"));
   const NodeUse use(*node);
   if (!use) return report(nullptr, node->stopped_error());

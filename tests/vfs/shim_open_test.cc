@@ -142,6 +142,25 @@ TEST(ShimOpen, DangerousParameters_AreRefused) {
   EXPECT_EQ(allowed.open_code(), SQLITE_OK);
 }
 
+// A path names a registered database too where the VFS is inherited or the default one.
+TEST(ShimOpen, DangerousParameters_AreRefusedWithoutVfsInTheUri) {
+  World world;
+  Db db("app.db");
+  ASSERT_TRUE(vfs::set_default_vfs(true));
+  for (const std::string parameter : {"cache=shared", "nolock=1", "immutable=1"}) {
+    const std::string uri = "file:" + world.path("app.db") + "?" + parameter;
+    EXPECT_EQ(db.exec("ATTACH '" + uri + "' AS a"), code(SQLITE_ERROR, Code::kRefused)) << parameter;
+    EXPECT_TRUE(mentions(parameter));
+    vfs::clear_last_error();
+    Db by_default(uri);
+    EXPECT_EQ(by_default.open_code(), code(SQLITE_ERROR, Code::kRefused)) << parameter;
+    EXPECT_TRUE(mentions(parameter));
+  }
+  Db allowed("file:" + world.path("app.db") + "?immutable=0");
+  EXPECT_EQ(allowed.open_code(), SQLITE_OK);
+  ASSERT_TRUE(vfs::set_default_vfs(false));
+}
+
 TEST(ShimOpen, SharedCacheByFlag_SecondConnectionIsRefused) {
   World world;
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_SHAREDCACHE;
