@@ -48,6 +48,7 @@ base::Status check_opened(void* opaque) {
   if (connection == nullptr) {
     checked = check_unmanaged(db);
   } else if (connection->db.load() != nullptr && connection->db.load() != db) {
+    connection->sharers.fetch_sub(1);  // counted by SQLITE_FCNTL_PDB; it goes away again
     checked =
         base::make_error(base::Code::kRefused, "database " + connection->name +
                                                    ": shared cache would bypass the locks of the node; open it without "

@@ -58,6 +58,7 @@ class ShimConnection final : public Connection {
   sqlite3_file* const lower;
   ExecutorMark* const mark;
   std::atomic<sqlite3*> db{nullptr};  // SQLITE_FCNTL_PDB; other connections look for theirs (connection_table.h)
+  std::atomic<int> sharers{0};        // handles that joined this file by a shared cache, and were not refused
   base::Micros busy_timeout = 0;      // of our busy handler
 
   unsigned read_locks = 0;  // bit i: READ(i) held shared

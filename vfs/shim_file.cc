@@ -91,8 +91,11 @@ int x_file_control(sqlite3_file* file, int operation, void* argument) noexcept {
       case SQLITE_FCNTL_PRAGMA:
         return answer_pragma(of(file), static_cast<char**>(argument));
       case SQLITE_FCNTL_PDB:
-        // Told again for every connection that joins a shared cache: check_opened() refuses those.
-        if (of(file).db == nullptr) of(file).db = *static_cast<sqlite3**>(argument);
+        // Told again for every connection that joins a shared cache: check_opened() refuses those, but not an ATTACH.
+        if (of(file).db == nullptr)
+          of(file).db = *static_cast<sqlite3**>(argument);
+        else if (of(file).db != *static_cast<sqlite3**>(argument))
+          of(file).sharers.fetch_add(1);
         return SQLITE_OK;
       case SQLITE_FCNTL_MMAP_SIZE:
         *static_cast<sqlite3_int64*>(argument) = 0;
@@ -165,11 +168,19 @@ int shm_unlock(ShimConnection& connection, unsigned mask, Range real, int flags)
   return rc;
 }
 
-// A lock that is about to be asked for: a lost write, a stopped node or a fork must be told first.
+// A lock that is about to be asked for: a lost write, a stopped node, a fork or a shared cache must be told first.
 int before_lock(ShimConnection& connection) {
   if (connection.mark == nullptr)
     connection.queue->used_by_this_thread();  // the executor keeps its transactions to itself
   if (auto usable = connection.usable(); !usable) return report(&connection, usable.error());
+  // `db` is then another handle than the one that is inside: a question about it would wait for the shared cache's own mutex.
+  if (connection.sharers.load() != 0)
+    return report(&connection,
+                  base::make_error(base::Code::kRefused,
+                                   "database " + connection.name +
+                                       " is attached by several connections with a shared cache, which would bypass "
+                                       "the locks of the node; detach it from all of them and attach it "
+                                       "without SQLITE_OPEN_SHAREDCACHE or cache=shared"));
   if (!connection.lost_write) return SQLITE_OK;
   connection.lost_write = false;
   return report(&connection,

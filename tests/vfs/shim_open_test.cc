@@ -172,6 +172,23 @@ TEST(ShimOpen, SharedCacheByFlag_SecondConnectionIsRefused) {
   EXPECT_EQ(first.exec("CREATE TABLE t(x)"), SQLITE_OK);
 }
 
+// No automatic extension is asked about an ATTACH.
+TEST(ShimOpen, SharedCacheByAttach_IsRefusedAtTheNextLock) {
+  World world;
+  Db db("app.db");
+  ASSERT_EQ(db.exec("CREATE TABLE t(x)"), SQLITE_OK);
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_SHAREDCACHE;
+  Db one("file:one.db", flags);
+  Db two("file:two.db", flags);
+  ASSERT_EQ(one.exec("ATTACH 'file:app.db?vfs=hiqlite' AS s; INSERT INTO s.t VALUES (1)"), SQLITE_OK);
+  (void)two.exec("ATTACH 'file:app.db?vfs=hiqlite' AS s");
+  EXPECT_NE(two.exec("INSERT INTO s.t VALUES (2)"), SQLITE_OK);
+  EXPECT_TRUE(mentions("shared cache"));
+  EXPECT_EQ(one.exec("INSERT INTO s.t VALUES (2)"), code(SQLITE_ERROR, Code::kRefused));
+  EXPECT_EQ(db.rows("SELECT x FROM t"), "1");
+  EXPECT_EQ(db.exec("INSERT INTO t VALUES (3)"), SQLITE_OK);
+}
+
 TEST(ShimOpen, NoNode_AutostartsOrSaysSo) {
   vfs::set_autostart({});
   {
