@@ -132,9 +132,10 @@ base::Status DatabaseImpl::create_files(base::LogId id, const pages::CreateDatab
     const base::Status removed = params_.env->remove(path_ + suffix);
     if (!removed && removed.error().code != base::Code::kNotFound) return named(removed.error());
   }
+  // The file of the hashes first, without a record: what a creation leaves that fails or is cut off is then known for its own.
+  HQL_ASSIGN(sums_file, pages::SumsFile::open(*params_.env, path_ + kSums));
   if (const base::Status written = write_initial(create); !written) return named(written.error());
   HQL_TRY(params_.env->sync_dir(params_.dir));
-  HQL_ASSIGN(sums_file, pages::SumsFile::open(*params_.env, path_ + kSums));
   {
     const base::MutexLock sums_lock(sums_mutex_);
     const base::MutexLock lock(mutex_);
