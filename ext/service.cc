@@ -97,15 +97,15 @@ void execute(node::Node& node, Call call, base::Micros deadline, Answered done) 
   if (call.text.empty()) call.text = node.config().filename_db;
   if (!reads_the_unknown(node, call)) return run(node, call.text, std::move(call.request), deadline, std::move(done));
   // It may have been created a moment ago on another node.
-  node.barrier(deadline,
-               [&node, call = std::move(call), deadline, done = std::move(done)](Result<base::Index> index) mutable {
-                 if (!index) return done(index.error());
-                 if (!node.database_id(call.text))
-                   return done(base::make_error(
-                       base::Code::kNotFound,
-                       "no database \"" + call.text + "\"; hql_databases lists them, the first write creates one"));
-                 run(node, call.text, std::move(call.request), deadline, std::move(done));
-               });
+  node.barrier(deadline, [&node, call = std::move(call), deadline,
+                          done = std::move(done)](const Result<base::Index>& index) mutable {
+    if (!index) return done(index.error());
+    if (!node.database_id(call.text))
+      return done(
+          base::make_error(base::Code::kNotFound,
+                           "no database \"" + call.text + "\"; hql_databases lists them, the first write creates one"));
+    run(node, call.text, std::move(call.request), deadline, std::move(done));
+  });
 }
 
 }  // namespace

@@ -18,10 +18,9 @@ base::Status Lives::check(base::Member member, std::uint64_t boot_nonce, const H
     forget_the_oldest(member.id);
   } else if (boot_nonce != known->second.boot_nonce) {
     if (const std::string what = forgot(known->second, hello); !what.empty())
-      return base::make_error(base::Code::kRefused,
-                              "has forgotten what it said before (" + what +
-                                  "): its data_dir is an older copy, or its disk has lost what was "
-                                  "synced; start it with an empty data_dir");
+      // At most what a refusal has room for (docs/FORMATS.md, "Refuse").
+      return base::make_error(base::Code::kRefused, "its data_dir is an older copy, or lost what was synced (" + what +
+                                                        "); start it with an empty data_dir");
   }
   Life& life = lives_[member];
   life.boot = hello.boot;

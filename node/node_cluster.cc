@@ -86,7 +86,7 @@ Status NodeImpl::admit(const base::PeerInfo& peer, const Hello& hello) {
   if (!bootstrap_->belongs() && !hello.cluster && hello.nodes_hash != nodes_hash(config_))
     return refuse(" and " + own + " have different `nodes` lists; the first start needs the same list on every node");
   if (const Status life = lives_.check({peer.id, peer.incarnation}, peer.boot_nonce, hello); !life)
-    return refuse(" " + life.error().message);
+    return refuse(": " + life.error().message);
   return base::ok();
 }
 

@@ -114,7 +114,8 @@ def files():
             links.append(os.readlink("/proc/self/fd/" + fd))
         except OSError:  # the one that listed them
             pass
-    return sorted(os.path.basename(link) for link in links if link.startswith(directory + "/data/") and "/db/" not in link)
+    ours = [link for link in links if link.startswith(directory + "/data/") and "/db/" not in link]
+    return sorted(os.path.basename(link) for link in ours if os.path.isfile(link))  # a folder is open for as long as it is synced
 
 def ticks_of(thread):
     # the processor time that the thread of this name has had

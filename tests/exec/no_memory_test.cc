@@ -16,6 +16,10 @@ void* allocate(std::size_t size) noexcept { return big_ones_fail && size >= kBig
 
 }  // namespace
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // both halves are replaced, which it sees one at a time
+#endif
+
 void* operator new(std::size_t size) {
   void* const memory = allocate(size != 0 ? size : 1);
   if (memory == nullptr) throw std::bad_alloc();  // tidy: allow(throw) what an allocation does

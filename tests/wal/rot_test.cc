@@ -81,19 +81,20 @@ TEST_F(RotTest, HeadersAndOnlyBatchOfARecycledFile_IsReported) {
   for (int step = 1; step < 200; ++step) {
     ASSERT_TRUE(append(entries(Group::kData, 1, 3000)));
     const LogId last = model_.groups[0].last();
-    if (step % 10 == 9) ASSERT_TRUE(set_floor(Group::kData, last.index.value - 2));
+    if (step % 10 == 9) {
+      ASSERT_TRUE(set_floor(Group::kData, last.index.value - 2));
+    }
     log_.reset();
     const std::string newest = env_.paths().back();
     const Bytes bytes = env_.contents(newest);
     const auto header = wal::decode_segment_header(base::ByteView(bytes).first(wal::kBlockSize));
     int own = 0;
     int former = 0;
-    if (header)
-      for (const Block& block : batches(1))
-        if (block.path == newest)
-          ++(wal::decode_batch_header(base::ByteView(bytes).subspan(block.offset))->sequence == header->sequence
-                 ? own
-                 : former);
+    for (const Block& block : batches(1)) {
+      if (!header || block.path != newest) continue;
+      const auto batch = wal::decode_batch_header(base::ByteView(bytes).subspan(block.offset));
+      (batch->sequence == header->sequence ? own : former) += 1;
+    }
     if (own == 1 && former > 0) {
       rot({newest, 0}, 3);
       const auto opened = wal::Log::open(env_, options_);
@@ -146,8 +147,8 @@ class RotFuzz : public RotTest {
     for (std::size_t slot = 0; slot < base::kGroupCount; ++slot) {
       const auto& got = opened.groups[slot];
       const LogId end = got.entries.empty() ? got.floor : got.entries.back().id;
-      if (!opened.damage)
-        EXPECT_EQ(end.index, model_.groups[slot].last().index) << "group " << slot + 1 << " ends there without a word";
+      EXPECT_TRUE(opened.damage || end.index == model_.groups[slot].last().index)
+          << "group " << slot + 1 << " ends at " << end.index.value << " without a word";
       EXPECT_EQ(got.hard_state, model_.groups[slot].hard_state) << "group " << slot + 1 << " forgot a vote";
     }
   }
