@@ -105,8 +105,6 @@ def start_with_another_encoding(workspace):
 
 # The start waits for a plain program's transaction, the stop for a statement that runs: each is under way when the process forks.
 FORKS = r"""
-OTHER = json.dumps({"data_dir": directory + "/other"})
-
 def files():
     links = []
     for fd in os.listdir("/proc/self/fd"):
@@ -140,7 +138,8 @@ def fork():
     report, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(write, json.dumps([files(), ask("SELECT hql_start(?)", OTHER)]).encode())
+        # No SQL here: another thread may have held one of SQLite's own mutexes, which nobody unlocks in the child.
+        os.write(write, json.dumps(files()).encode())
         signal.pause()  # it lives until the parent has tried its directory
     return child, json.loads(os.read(report, 4096))
 
@@ -159,7 +158,7 @@ wait_for(lambda: "lock" in files() and "meta" in files())
 first, answer = fork()
 plain.close()
 starter.join()
-print("start", started, *answer)
+print("start", started, answer)
 
 in_time = False
 while not in_time:  # the fork must come before the stop ends, which gives the statement a fraction of a second
@@ -174,17 +173,15 @@ while not in_time:  # the fork must come before the stop ends, which gives the s
     if not in_time:
         end(second)
         assert ask("SELECT hql_start(?)", CONFIG) == 1
-print("stop", stopped, *answer)
+print("stop", stopped, answer)
 print(ask("SELECT hql_start(?)", CONFIG), end(first), end(second))
 """.replace("ENDLESS", repr("INSERT INTO t SELECT count(*) FROM (WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT i FROM r)"))
 
 
 def fork_beside_start_and_stop(workspace):
-    """A child that is forked meanwhile holds nothing of the node and may start none; the parent has its directory."""
+    """A child that is forked meanwhile holds nothing of the node; the parent has its directory."""
     answers = host(workspace, FORKS)
-    assert len(answers) == 3 and answers[2] == "1 9 9", answers
-    for what, answer in zip(("start", "stop"), answers):
-        assert answer.startswith(f"{what} [1] [] ") and "HQL_FORKED" in answer, answers
+    assert answers == ["start [1] []", "stop [1] []", "1 9 9"], answers
 
 
 # The parent has only loaded the extension, or has stopped its node: the child is a process like any other. After that it is the owner's child.
