@@ -111,7 +111,7 @@ std::vector<fuzz::Seed> fuzz::seeds() {
   raft::Configuration configuration;
   configuration.voters = {{{base::NodeId(1), base::Incarnation(0x99)}, "a:1", "a:2"}};
   meta.groups[0] = {id, configuration};
-  meta.catalogue = {id, true, {{base::DatabaseId(2), base::Term(1), "app.db", 4096, id, 42, 7}}};
+  meta.catalogue = {id, true, base::Index(3), {{base::DatabaseId(2), base::Term(1), "app.db", 4096, id, 42, 7}}};
   node::Meta empty;
   empty.node = base::NodeId(1);
   const node::Hello hello{base::Incarnation(0x99), 4, ballot, ballot, base::Term(3), id, 0x1234, true, false};
