@@ -116,7 +116,7 @@ base::Status DatabaseImpl::set_stranger_aside() {
   if (has_sums || ::stat(path_.c_str(), &info) != 0 || info.st_size == 0) return base::ok();
   const std::string aside = path_ + ".set-aside-" + base::hex16(params_.env->random());
   for (const char* suffix : {"-wal", "-journal", "-shm", ""}) {
-    const base::Status moved = params_.env->rename(path_ + suffix, aside + suffix);
+    base::Status moved = params_.env->rename(path_ + suffix, aside + suffix);
     if (!moved && moved.error().code != base::Code::kNotFound) return moved;
   }
   base::log_warn("database " + params_.name + ": " + path_ + " was there without page hashes; it is now " + aside);
