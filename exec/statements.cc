@@ -263,7 +263,6 @@ base::Status Statements::run_script(const std::string& script, Answer& answer) {
   while (!only_space(at)) {
     HQL_TRY(may_go_on());
     answer_size_ = answer.json.size();
-    triggers_ = false;
     sqlite3_stmt* statement = nullptr;
     denied_.clear();
     const char* tail = nullptr;
@@ -291,6 +290,7 @@ base::Status Statements::run_script(const std::string& script, Answer& answer) {
 base::Result<Answer> Statements::run(const Request& request, base::Micros deadline) {
   deadline_ = deadline;
   answer_size_ = 0;
+  triggers_ = false;
   alone_ = request.kind != RequestKind::kBatch && request.statements.size() == 1;
   leftovers_.begin();
   user_sql_ = true;

@@ -479,10 +479,7 @@ std::vector<ConfigRow> describe(const Config& config) {
   return rows;
 }
 
-namespace {
-
-// A TOML basic string.
-std::string quoted(const std::string& text) {
+std::string toml_string(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     char escaped[8];
@@ -497,8 +494,6 @@ std::string quoted(const std::string& text) {
   }
   return out + "\"";
 }
-
-}  // namespace
 
 std::string generate_config(int id, int count, const std::string& data_dir, int first_port,
                             const std::string& secret_text) {
@@ -518,7 +513,7 @@ std::string generate_config(int id, int count, const std::string& data_dir, int 
       }
       out += "]\n\n";
     } else if (name == "data_dir") {
-      out += "data_dir = " + quoted(data_dir) + "\n\n";
+      out += "data_dir = " + toml_string(data_dir) + "\n\n";
     } else if (name == "secret_raft") {
       out += "secret_raft = \"" + secret_text + "\"\n\n";
     } else {

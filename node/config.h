@@ -64,6 +64,8 @@ struct ConfigRow {
   std::string description;
 };
 std::vector<ConfigRow> describe(const Config& config);
+// `text` as a basic string of TOML, with its quotes; JSON reads it as the same text.
+std::string toml_string(const std::string& text);
 // A commented TOML file for node `id` of a cluster of `count` nodes on this host from `first_port` (generate-config).
 std::string generate_config(int id, int count, const std::string& data_dir, int first_port, const std::string& secret);
 

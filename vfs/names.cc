@@ -84,6 +84,15 @@ base::Result<OpenRequest> parse_literal(const std::string& text) {
   return parse_parameters(std::move(request), lookup);
 }
 
+// The parameters of the pager's `filename`, by key.
+auto parameters_of(const char* filename) {
+  return [filename](const char* key) -> std::optional<std::string> {
+    const char* const value = sqlite3_uri_parameter(filename, key);
+    if (value == nullptr) return std::nullopt;
+    return std::string(value);
+  };
+}
+
 }  // namespace
 
 base::Result<OpenRequest> parse_open_request(const char* filename) {
@@ -95,20 +104,10 @@ base::Result<OpenRequest> parse_open_request(const char* filename) {
   }
   OpenRequest request;
   request.name = filename;
-  return parse_parameters(std::move(request), [filename](const char* key) -> std::optional<std::string> {
-    const char* const value = sqlite3_uri_parameter(filename, key);
-    if (value == nullptr) return std::nullopt;
-    return std::string(value);
-  });
+  return parse_parameters(std::move(request), parameters_of(filename));
 }
 
-std::string refused_parameter(const char* filename) {
-  return find_refused([filename](const char* key) -> std::optional<std::string> {
-    const char* const value = sqlite3_uri_parameter(filename, key);
-    if (value == nullptr) return std::nullopt;
-    return std::string(value);
-  });
-}
+std::string refused_parameter(const char* filename) { return find_refused(parameters_of(filename)); }
 
 base::Result<std::string> database_name(const std::string& written, const std::string& db_dir) {
   std::string name = written;

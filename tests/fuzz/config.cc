@@ -27,45 +27,28 @@ bool names_the_place(const std::string& message) {
   return false;
 }
 
-// A string as TOML's basic strings and JSON both understand it.
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    char escaped[8];
-    if (c == '"' || c == '\\') {
-      out += std::string("\\") + c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned char>(c));
-      out += escaped;
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
 std::string write(const node::Config& config, const char* equals, const char* separator, const char* quote) {
   std::string nodes;
   for (const node::NodeAddress& each : config.nodes)
     nodes += (nodes.empty() ? "" : ", ") +
-             quoted(std::to_string(each.id.value) + " " + each.raft_addr + " " + each.api_addr);
+             node::toml_string(std::to_string(each.id.value) + " " + each.raft_addr + " " + each.api_addr);
   const std::vector<std::pair<std::string, std::string>> rows = {
       {"node_id", std::to_string(config.node_id.value)},
       {"nodes", "[" + nodes + "]"},
-      {"data_dir", quoted(config.data_dir)},
-      {"filename_db", quoted(config.filename_db)},
-      {"secret_raft", quoted(config.secret_raft)},
-      {"secret_api", quoted(config.secret_api)},
-      {"log_sync", quoted(config.log_sync)},
+      {"data_dir", node::toml_string(config.data_dir)},
+      {"filename_db", node::toml_string(config.filename_db)},
+      {"secret_raft", node::toml_string(config.secret_raft)},
+      {"secret_api", node::toml_string(config.secret_api)},
+      {"log_sync", node::toml_string(config.log_sync)},
       {"wal_size", std::to_string(config.wal_size)},
-      {"listen_addr_raft", quoted(config.listen_addr_raft)},
-      {"listen_addr_api", quoted(config.listen_addr_api)},
+      {"listen_addr_raft", node::toml_string(config.listen_addr_raft)},
+      {"listen_addr_api", node::toml_string(config.listen_addr_api)},
       {"election_timeout_ms", std::to_string(config.election_timeout_ms)},
       {"heartbeat_ms", std::to_string(config.heartbeat_ms)},
       {"commit_timeout_ms", std::to_string(config.commit_timeout_ms)},
       {"statement_timeout_ms", std::to_string(config.statement_timeout_ms)},
       {"transaction_timeout_ms", std::to_string(config.transaction_timeout_ms)},
-      {"log_level", quoted(config.log_level)}};
+      {"log_level", node::toml_string(config.log_level)}};
   FUZZ_REQUIRE(rows.size() == node::describe(config).size());  // a new key: write it here too
   std::string out;
   for (const auto& [key, value] : rows) out += (out.empty() ? "" : separator) + (quote + key + quote) + equals + value;

@@ -26,6 +26,20 @@ void expect_alive(Node& two) {
   EXPECT_TRUE(two.recorder.wait_frames(1));
 }
 
+// What node 1 would begin with, said by somebody who knows no secret.
+net::Greeting greeting_of_one(std::uint16_t version = net::kWireVersion) {
+  return {version,
+          net::Mode::kMac,
+          Channel::kControl,
+          base::NodeId(1),
+          base::NodeId(2),
+          base::Incarnation(1),
+          2,
+          3,
+          *net::sha256(base::view_of("cluster")),
+          {}};
+}
+
 TEST(Attack, GarbageToTheListener_EndsThatConnectionOnly) {
   Node two({.id = 2});
   two.start();
@@ -57,16 +71,7 @@ TEST(Attack, TruncatedHandshake_EndsAtEveryLength) {
   Node two({.id = 2});
   two.start();
   two.set_peers({{base::NodeId(1), "127.0.0.1:1"}});
-  net::Greeting greeting{net::kWireVersion,
-                         net::Mode::kMac,
-                         Channel::kControl,
-                         base::NodeId(1),
-                         base::NodeId(2),
-                         base::Incarnation(1),
-                         2,
-                         3,
-                         *net::sha256(base::view_of("cluster")),
-                         {}};
+  net::Greeting greeting = greeting_of_one();
   const base::Bytes start = net::bare_frame(net::FrameKind::kStart, Channel::kControl, net::encode(greeting));
   for (std::size_t size = 0; size <= start.size(); ++size) {
     RawClient client(two.transport().address());
@@ -86,16 +91,7 @@ TEST(Attack, GuessedProof_IsRefused) {
   Node two({.id = 2});
   two.start();
   two.set_peers({{base::NodeId(1), "127.0.0.1:1"}});
-  net::Greeting greeting{net::kWireVersion,
-                         net::Mode::kMac,
-                         Channel::kControl,
-                         base::NodeId(1),
-                         base::NodeId(2),
-                         base::Incarnation(1),
-                         2,
-                         3,
-                         *net::sha256(base::view_of("cluster")),
-                         {}};
+  net::Greeting greeting = greeting_of_one();
   RawClient client(two.transport().address());
   client.write(net::bare_frame(net::FrameKind::kStart, Channel::kControl, net::encode(greeting)));
   client.read(net::kFrameHeaderSize + net::kGreetingSize);
@@ -234,16 +230,7 @@ TEST(Attack, RefusedConnectionsThatStay_AreCutOff) {
   Node two({.id = 2});
   two.start();
   two.set_peers({{base::NodeId(1), "127.0.0.1:1"}});
-  const net::Greeting stranger{net::kWireVersion + 9,
-                               net::Mode::kMac,
-                               Channel::kControl,
-                               base::NodeId(1),
-                               base::NodeId(2),
-                               base::Incarnation(1),
-                               2,
-                               3,
-                               *net::sha256(base::view_of("cluster")),
-                               {}};
+  const net::Greeting stranger = greeting_of_one(net::kWireVersion + 9);
   const base::Bytes start = net::bare_frame(net::FrameKind::kStart, Channel::kControl, net::encode(stranger));
   std::list<RawClient> clients;
   for (int i = 0; i < 150; ++i) {
